@@ -1,0 +1,5 @@
+"""{{TITLE}} ({{YEAR}}), arXiv:{{ARXIV}}."""
+
+from {{MODULE}}.paper import PAPER, Paper
+
+__all__ = ["PAPER", "Paper"]

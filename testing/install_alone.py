@@ -1,0 +1,75 @@
+"""Install each package alone, in every way a user might, and run its README there with the network cut off.
+
+Ways: the folder by pip; its wheel and its sdist by uv; `git+file://`. One new environment each, in which no
+other package of ours may be found. `install_alone.py NAME ...`, in an environment that has uv or virtualenv.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from alone import ROOT
+
+CHECK = "import sys; sys.path.insert(0, sys.argv[1]); import alone; sys.exit(str(alone.siblings_in_sight(sys.argv[2]) or ''))"
+
+
+def call(*command: str | Path, cwd: Path | None = None) -> None:
+    """Run a command; its output is shown only when it fails."""
+    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
+
+
+def new_environment(folder: Path) -> Path:
+    """An empty virtual environment with pip; returns its python."""
+    call(sys.executable, "-m", "venv", folder)
+    return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def uv() -> str:
+    """The uv beside this interpreter or on the path."""
+    beside = Path(sys.executable).parent / "uv"
+    return str(beside) if beside.exists() else (shutil.which("uv") or "uv")
+
+
+def check(name: str, workplace: Path) -> None:
+    """All the ways for one package."""
+    folder = ROOT / "shared" if name == "shared" else ROOT / "packages" / name
+    distribution = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    constraints = ROOT / "constraints.txt"
+    built = workplace / "dist"
+    call(uv(), "build", "--out-dir", built, folder)
+    (wheel,) = built.glob("*.whl")
+    (sdist,) = built.glob("*.tar.gz")
+    ways: dict[str, list[str | Path]] = {
+        "folder, by pip": ["PYTHON", "-m", "pip", "install", "-c", constraints, folder],
+        "wheel, by uv": [uv(), "pip", "install", "--python", "PYTHON", "-c", constraints, wheel],
+        "sdist, by uv": [uv(), "pip", "install", "--python", "PYTHON", "-c", constraints, sdist],
+        "git, by uv": [uv(), "pip", "install", "--python", "PYTHON", "-c", constraints,
+                       f"{distribution} @ git+{ROOT.as_uri()}#subdirectory={folder.relative_to(ROOT).as_posix()}"],
+    }  # fmt: skip
+    for number, (way, command) in enumerate(ways.items()):
+        python = new_environment(workplace / str(number))
+        call(*(python if part == "PYTHON" else part for part in command))
+        call(python, "-c", CHECK, ROOT / "testing", distribution, cwd=workplace)
+        call(python, ROOT / "testing" / "readme_blocks.py", folder / "README.md", cwd=workplace)
+        shutil.rmtree(workplace / str(number))
+        print(f"{name}: {way}: installs alone and runs its README with no network", flush=True)
+
+
+def main(names: list[str]) -> int:
+    """Check each named package."""
+    for name in names:
+        with tempfile.TemporaryDirectory() as workplace:
+            check(name, Path(workplace))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

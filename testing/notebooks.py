@@ -1,0 +1,51 @@
+"""Execute notebooks from their .py sources (jupytext percent), with no network.
+
+`notebooks.py [--write] [NAME ...]`: those whose path holds a NAME, else all; --write keeps the executed
+.ipynb beside its source. A cell that raises, an assertion among them, ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from readme_blocks import NO_NETWORK, ROOT
+
+
+def execute(source: Path) -> Any:
+    """The notebook of a .py source with the outputs of a fresh run."""
+    notebook = jupytext.read(source)
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # jupytext draws them at random, which would change the file each time
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # the wall time of each cell
+    return notebook
+
+
+def main(arguments: list[str]) -> int:
+    """Execute and, with --write, keep."""
+    names = [a for a in arguments if not a.startswith("-")]
+    os.environ.update(NO_NETWORK)
+    for source in sorted(ROOT.glob("packages/*/notebooks/*.py")):
+        if names and not any(name in str(source) for name in names):
+            continue
+        start = time.perf_counter()
+        notebook = execute(source)
+        if "--write" in arguments:
+            nbformat.write(notebook, source.with_suffix(".ipynb"))
+        print(f"{source.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
