@@ -147,7 +147,7 @@ def mutants(session: nox.Session, name: str) -> None:
 
 @nox.session
 def notebooks(session: nox.Session) -> None:
-    """Execute every notebook from its .py source, with the network cut off; `-- NAME` for some, `-- --write` to keep."""
+    """Execute every notebook from its .py, with no network; `-- NAME` for some, `-- --write` to keep the outputs."""
     install(session, *FOLDERS.values(), *requirements("notebooks"))
     session.run("python", "testing/notebooks.py", *session.posargs)
 

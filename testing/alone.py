@@ -15,9 +15,7 @@ def siblings_in_sight(distribution: str) -> list[str]:
     names = [str(d.metadata["Name"]) for d in importlib.metadata.distributions()]
     seen = [n for n in names if n.startswith("dlpapers-") and n != distribution]
     own = distribution.removeprefix("dlpapers-")
-    folders = [
-        p.parent for p in [*ROOT.glob("packages/*/src"), ROOT / "shared" / "src"] if p.parent.name != own
-    ]
+    folders = [p.parent for p in [*ROOT.glob("packages/*/src"), ROOT / "shared" / "src"] if p.parent.name != own]
     modules = [m.parent.name for folder in folders for m in folder.glob("src/*/__init__.py")]
     return sorted({*seen, *(m for m in modules if importlib.util.find_spec(m) is not None)})
 

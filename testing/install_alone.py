@@ -16,7 +16,12 @@ from pathlib import Path
 
 from alone import ROOT
 
-CHECK = "import sys; sys.path.insert(0, sys.argv[1]); import alone; sys.exit(str(alone.siblings_in_sight(sys.argv[2]) or ''))"
+CHECK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import alone
+sys.exit(str(alone.siblings_in_sight(sys.argv[2]) or ""))
+"""
 
 
 def call(*command: str | Path, cwd: Path | None = None) -> None:

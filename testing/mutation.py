@@ -54,9 +54,7 @@ def suite_passes(folder: Path, source: Path, tests: str) -> bool:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *targets]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
-        raise RuntimeError(
-            f"pytest gave no verdict ({done.returncode})\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        )
+        raise RuntimeError(f"pytest gave no verdict ({done.returncode})\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return done.returncode == 0
 
 
@@ -66,9 +64,7 @@ def mutate(source: Path, mutant: Mutant) -> None:
     path = module / mutant.file
     text = path.read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
-        raise ValueError(
-            f"{mutant.mistake}: {mutant.old!r} occurs {text.count(mutant.old)} times in {mutant.file}"
-        )
+        raise ValueError(f"{mutant.mistake}: {mutant.old!r} occurs {text.count(mutant.old)} times in {mutant.file}")
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jupytext
+import jupytext  # type: ignore[import-untyped]
 import nbformat
 from nbclient import NotebookClient
 from readme_blocks import NO_NETWORK, ROOT
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         start = time.perf_counter()
         notebook = execute(source)
         if "--write" in arguments:
-            nbformat.write(notebook, source.with_suffix(".ipynb"))
+            nbformat.write(notebook, source.with_suffix(".ipynb"))  # type: ignore[no-untyped-call]
         print(f"{source.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 

@@ -82,9 +82,7 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
         check=False,
     )
     if done.returncode != 0:
-        raise AssertionError(
-            f"{block} ended with {done.returncode}\n{block.code}\n{done.stdout}\n{done.stderr}"
-        )
+        raise AssertionError(f"{block} ended with {done.returncode}\n{block.code}\n{done.stdout}\n{done.stderr}")
     return done
 
 
