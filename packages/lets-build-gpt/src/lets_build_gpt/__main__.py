@@ -6,6 +6,7 @@ Begin with `lets-build-gpt demo`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -177,7 +178,7 @@ def train_with_progress(config: TrainConfig) -> Result:
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
-        def on_evaluation(metrics: dict[str, float], sample: str) -> None:
+        def on_evaluation(metrics: dict[str, float | int], sample: str) -> None:
             with tqdm.external_write_mode(sys.stderr):
                 say(f"step {metrics['step']:,}: validation loss {metrics['val_loss']:.4f}")
                 say("    " + sample.strip().replace("\n", "\n    ") + "\n")

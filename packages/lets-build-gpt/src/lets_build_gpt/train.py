@@ -60,7 +60,7 @@ def make_optimizers(model: Model, config: TrainConfig) -> list[torch.optim.Optim
 def train(
     config: TrainConfig,
     on_step: Callable[[int, float], None] | None = None,
-    on_evaluation: Callable[[dict[str, float], str], None] | None = None,
+    on_evaluation: Callable[[dict[str, float | int], str], None] | None = None,
 ) -> Result:
     """Train a model on a text and leave it in config.out; Ctrl-C ends it after a step, with a checkpoint.
 
@@ -174,7 +174,7 @@ class Run:
         """Whether the validation split is to be scored now."""
         return self.due(self.config.evaluations)
 
-    def evaluate(self) -> tuple[dict[str, float], str]:
+    def evaluate(self) -> tuple[dict[str, float | int], str]:
         """Score the validation split, keep the weights, draw a sample; returns the line of metrics and the sample."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             self.val_loss = evaluate(self.model, self.val_ids)
@@ -194,10 +194,10 @@ class Run:
         """Wall time, likewise."""
         return self._seconds_before + time.perf_counter() - self._started
 
-    def _log(self, more: dict[str, float]) -> dict[str, float]:
+    def _log(self, more: dict[str, float | int]) -> dict[str, float | int]:
         """Append a line to metrics.jsonl: the mean loss since the last line."""
         tokens = self.step * self.config.batch_size * self.config.context_length
-        line: dict[str, float] = {"step": self.step, "tokens": tokens}
+        line: dict[str, float | int] = {"step": self.step, "tokens": tokens}
         if self._recent:
             line["loss"] = sum(self._recent) / len(self._recent)
             self._recent.clear()
