@@ -47,13 +47,16 @@ def attention_heatmap(
     # one layer alone is wrapped, so that its heads are not one long row
     columns = heads if layers > 1 else min(heads, 4)
     rows = layers if layers > 1 else math.ceil(heads / columns)
-    cell = min(0.34, 5 / max(n_queries, n_keys), 20 / (columns * n_keys), 24 / (rows * n_queries))
-    figure = Figure(figsize=(columns * n_keys * cell * 1.08 + 2.2, rows * (n_queries * cell + 0.25) + 1.3))
-    figure.set_layout_engine("compressed")
+    cell = min(0.34, 6 / max(n_queries, n_keys), 20 / (columns * n_keys), 24 / (rows * n_queries))  # inches
+    every = max(1, math.ceil(5 / (cell * POINTS * 0.8)))  # labels of at least 5 points have room
+    size = min(10.0, cell * every * POINTS * 0.8)
+    y_labels, x_labels = drawn(queries), drawn(looked_at)
+    left, below = (max(map(len, labels)) * size * 0.6 / POINTS + 0.4 for labels in (y_labels, x_labels))
+    width, height = columns * (n_keys * cell + 0.1), rows * (n_queries * cell + 0.1)
+    # words grow with the sheet, as far as they fit beside a panel
+    text = min(22.0, max(10.0, width), max(6.0, min(n_queries, n_keys) * cell * POINTS / 9))
+    figure = Figure(figsize=(width + left + 1.0, height + below + text / 24 + 0.3), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False)
-    every = max(1, math.ceil(6 / (cell * POINTS * 0.8)))  # labels of at least 6 points have room
-    size = min(10, cell * every * POINTS * 0.8)
-    x_labels, y_labels = drawn(looked_at)[::every], drawn(queries)[::every]
     top = weights.max() or 1.0
     for panel, axis in enumerate(axes.flat):
         layer, head = divmod(panel, heads)
@@ -62,18 +65,20 @@ def attention_heatmap(
             continue
         image = axis.imshow(weights[layer, head], cmap=WEIGHTS, vmin=0, vmax=top, interpolation="nearest")
         axis.spines[:].set(color=GREY, linewidth=0.5)
-        last_row = panel + columns >= layers * heads
-        axis.set_xticks(range(0, n_keys, every), x_labels if last_row else [], rotation=90, size=size, parse_math=False)
-        first = panel % columns == 0
-        axis.set_yticks(range(0, n_queries, every), y_labels if first else [], size=size, parse_math=False)
+        axis.set_xticks([])
+        axis.set_yticks([])
         axis.tick_params(length=0, pad=2)
-        if layers > 1 and first:
-            axis.set_ylabel(f"layer {layer}", size=10)
-        if heads > 1 and (layers == 1 or layer == 0):
-            axis.set_title(f"head {head}", size=10)
-    figure.colorbar(image, ax=axes, label="attention weight", fraction=0.05, pad=0.02, aspect=30)
-    figure.supxlabel("looked at (key)", size=10)
-    figure.supylabel("looking (query)", size=10)
+        if panel % columns == 0:
+            axis.set_yticks(range(0, n_queries, every), y_labels[::every], size=size, parse_math=False)
+            axis.set_ylabel(f"layer {layer} · query" if layers > 1 else "query", size=text)
+        if panel + columns >= layers * heads:
+            axis.set_xticks(range(0, n_keys, every), x_labels[::every], size=size, rotation=90, parse_math=False)
+            axis.set_xlabel("key", size=text)
+        if heads > 1 and layer == 0:
+            axis.set_title(f"head {head}", size=text)
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=40)
+    bar.set_label("attention weight", size=text)
+    bar.ax.tick_params(labelsize=0.8 * text)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, size=text * 1.1, parse_math=False)
     return figure

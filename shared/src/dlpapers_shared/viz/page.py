@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from dlpapers_shared.files import replacing
@@ -47,14 +46,14 @@ def attention_html(
         "heads": heads,
         "queries": [visible(t) for t in queries],
         "keys": None if same else [visible(t) for t in looked_at],
-        "colors": [to_hex(color) for color in colormaps[WEIGHTS](np.linspace(0, 1, 256))],
+        "colors": [to_hex(color) for color in WEIGHTS(np.linspace(0, 1, 256))],
         "weights": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
     }
     # inside a script nothing is unescaped, but "</script" would end it: no "<" is left
     data = json.dumps(content, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     template = resources.files("dlpapers_shared.viz").joinpath("page.html").read_text(encoding="utf-8")
-    before, after = template.replace("{{TITLE}}", html.escape(title)).split("{{DATA}}")
+    head, end = template.split("{{DATA}}")
     path = Path(path)
     with replacing(path) as temporary:
-        temporary.write_text(before + data + after, encoding="utf-8")
+        temporary.write_text(head.replace("{{TITLE}}", html.escape(title)) + data + end, encoding="utf-8")
     return path

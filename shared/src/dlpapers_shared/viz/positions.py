@@ -19,13 +19,13 @@ def positional_encoding(pe: Any, *, title: str | None = None) -> Figure:
     table = array(pe, "pe")
     if table.ndim != 2:
         raise ValueError(f"pe: shape {table.shape}; (positions, d_model) is needed")
-    positions, d_model = table.shape
+    d_model = table.shape[1]
     figure = Figure(figsize=(12, 3.9), layout="constrained")
     whole, curves, alike = figure.subplots(1, 3)
 
-    bound = abs(table).max() or 1.0
+    bound = np.quantile(abs(table), 0.995) or 1.0  # a few large values of a learned table would hide all others
     image = whole.imshow(table, cmap=SIGNED, vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
-    figure.colorbar(image, ax=whole, fraction=0.05)
+    figure.colorbar(image, ax=whole, fraction=0.05, extend="both" if bound < abs(table).max() else "neither")
     whole.set(xlabel="dimension", ylabel="position", title="encoding")
 
     chosen = sorted({int(d) for d in np.linspace(0, d_model / 2, 4)} & set(range(d_model)))

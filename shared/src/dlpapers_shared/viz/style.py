@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 from matplotlib import font_manager, ft2font
+from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -19,7 +20,12 @@ Token = str | bytes
 # kinds of colour blindness see them, and 11 apart in lightness, so that a grey print tells them apart.
 PALETTE = ("#2326ff", "#fe571c", "#490003", "#28bdf2", "#5a1082", "#b0574b")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
-WEIGHTS = "magma_r"  # from near white to black in even steps: nothing to see is no ink
+# From white (no weight is no ink) to near black by even steps of lightness in CIELAB.
+WEIGHTS = LinearSegmentedColormap.from_list(
+    "weights",
+    ["#ffffff", "#ece9e3", "#e5d0bb", "#ebb28f", "#f48e6a", "#f4685c", "#e04c67"]
+    + ["#c03a76", "#9b2e7f", "#772281", "#55147d", "#321067", "#180f3d"],
+)
 SIGNED = "cividis"  # even in lightness and nearly the same to the colour-blind
 GREY = "#555555"
 

@@ -19,7 +19,7 @@ def next_token_bars(
     probs: Any,
     tokens: Sequence[Token] | None = None,
     *,
-    top: int = 12,
+    top: int = 10,
     title: str | None = None,
 ) -> Figure:
     """The most probable next tokens as bars with their percentages, and what all others have together.
@@ -46,7 +46,7 @@ def next_token_bars(
     colors = [PALETTE[0]] * len(order) + ["#b8b8b8"] * (rest > 0)
     drawn_bars = axis.barh(range(len(bars)), bars * 100, color=colors, height=0.72)
     axis.bar_label(drawn_bars, [f"{p:.1%}" if p >= 0.001 or p <= 0 else "<0.1%" for p in bars], padding=4)
-    axis.set_yticks(range(len(bars)), labels, parse_math=False)
+    axis.set_yticks(range(len(bars)), labels, size=12, parse_math=False)
     axis.invert_yaxis()
     axis.set_xlim(0, bars.max() * 115)  # room for the figures
     axis.set_xlabel("probability of being next, %")
@@ -140,7 +140,7 @@ def _draw(axis: Axes, node: Node, first: int) -> float:
         x = sum(ends) / 2
         for end, part in zip(ends, node.parts, strict=True):
             axis.plot([x, end], [node.height, part.height], color=GREY, linewidth=1, zorder=1)
-        axis.text(x, node.height + 0.3, str(node.rank), size=8, color=GREY, ha="center", va="bottom")
+        axis.text(x, node.height + 0.3, f"merge {node.rank}", size=8, color=GREY, ha="center", va="bottom")
     edge = PALETTE[0] if node.parts else GREY
     box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": edge}
     (text,) = drawn([node.text], limit=40)

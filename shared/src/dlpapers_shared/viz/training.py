@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +40,10 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def series(rows: list[dict[str, Any]], x: str, y: str) -> tuple[Array, Array]:
-    """The points of all rows that have both values, in order."""
+    """The points of all rows that have both values, in order; what is not finite is left out."""
     points = [(row[x], row[y]) for row in rows if row.get(x) is not None and row.get(y) is not None]
     pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
     return pairs[:, 0], pairs[:, 1]
 
 
@@ -91,7 +91,7 @@ def loss_curves(
         style = line_style(number)
         training, validation = series(rows, x, "loss"), series(rows, x, "val_loss")
         if len(training[0]) + len(validation[0]) == 0:
-            raise ValueError(f"{path}: no line has {x!r} and 'loss' or 'val_loss'")
+            raise ValueError(f"{path}: no line has {x!r} and a finite 'loss' or 'val_loss'")
         window = max(1, len(training[1]) // 100)
         axis.plot(training[0], training[1], color=style["color"], linewidth=0.5, alpha=0.25 if window > 1 else 0)
         (thin,) = axis.plot(training[0], smooth(training[1], window), linewidth=0.9, **style)
@@ -104,11 +104,8 @@ def loss_curves(
     axis.set_ylabel("loss (thin: training, thick: validation)")
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    for text in axis.legend(frameon=False, handlelength=4).get_texts():
+    for text in axis.legend(title="last validation loss", frameon=False, handlelength=4).get_texts():
         text.set_parse_math(False)
     if title:
         axis.set_title(title)
-    finite = [v for line in axis.lines for v in line.get_ydata() if math.isfinite(v)]
-    if not finite:
-        raise ValueError("paths: no loss is finite")
     return figure
