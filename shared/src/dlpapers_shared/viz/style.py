@@ -23,8 +23,10 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
 # From white (no weight is no ink) to near black by even steps of lightness in CIELAB.
 WEIGHTS = LinearSegmentedColormap.from_list(
     "weights",
-    ["#ffffff", "#ece9e3", "#e5d0bb", "#ebb28f", "#f48e6a", "#f4685c", "#e04c67"]
-    + ["#c03a76", "#9b2e7f", "#772281", "#55147d", "#321067", "#180f3d"],
+    [
+        *("#ffffff", "#ece9e3", "#e5d0bb", "#ebb28f", "#f48e6a", "#f4685c", "#e04c67"),
+        *("#c03a76", "#9b2e7f", "#772281", "#55147d", "#321067", "#180f3d"),
+    ],
 )
 SIGNED = "cividis"  # even in lightness and nearly the same to the colour-blind
 GREY = "#555555"

@@ -140,7 +140,10 @@ def _draw(axis: Axes, node: Node, first: int) -> float:
         x = sum(ends) / 2
         for end, part in zip(ends, node.parts, strict=True):
             axis.plot([x, end], [node.height, part.height], color=GREY, linewidth=1, zorder=1)
-        axis.text(x, node.height + 0.3, f"merge {node.rank}", size=8, color=GREY, ha="center", va="bottom")
+        behind = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+        axis.text(
+            x, node.height + 0.32, f"merge {node.rank}", size=8, color=GREY, ha="center", va="center", bbox=behind
+        )
     edge = PALETTE[0] if node.parts else GREY
     box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": edge}
     (text,) = drawn([node.text], limit=40)
