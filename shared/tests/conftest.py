@@ -1,6 +1,5 @@
-"""Fixtures of the data tests: empty folders, a registry of one's own, and a server that serves well and badly."""
+"""Empty folders, a registry of one's own, a server that serves well and badly; and how figures are looked at."""
 
-import gzip
 import hashlib
 import io
 import threading
@@ -10,27 +9,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from dlpapers_shared import data
 from dlpapers_shared.data import Entry
+from dlpapers_shared.viz.style import Figure
 
 BODY = bytes(range(256)) * 800  # 204,800 bytes: several chunks
 
 
 class Server:
-    """Serves BODY at /good; /truncate, /short, /corrupt, /stall, /silent, /gzip do what they say; else 404."""
+    """Serves BODY at /good; /truncate, /short, /corrupt, /stall, /silent do what they say; else 404."""
 
     def __init__(self):
-        self.requests = []
+        self.requests, self.encodings = [], []
         self.over = threading.Event()  # ends the stalls
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 outer.requests.append(self.path)
+                outer.encodings.append(self.headers["Accept-Encoding"])
                 how, half = self.path.strip("/"), BODY[: len(BODY) // 2]
                 if how == "silent":
                     outer.over.wait()
-                elif how == "gzip" and "gzip" in self.headers["Accept-Encoding"]:
-                    self.answer(gzip.compress(BODY), {"Content-Encoding": "gzip"})
-                elif how in ("good", "gzip"):
+                elif how == "good":
                     self.answer(BODY)
                 elif how == "corrupt":
                     self.answer(bytes([BODY[0] ^ 1]) + BODY[1:])
@@ -114,3 +113,21 @@ def zipped():
 @pytest.fixture
 def body():
     return BODY
+
+
+@pytest.fixture
+def render():
+    """`render(figure)` draws it really (a warning, of a missing glyph for one, is an error) and returns it."""
+
+    def draw(figure):
+        assert isinstance(figure, Figure)
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
+        return figure
+
+    return draw
+
+
+@pytest.fixture
+def texts():
+    """`texts(labels)`: what some texts of a figure say."""
+    return lambda labels: [label.get_text() for label in labels]

@@ -33,9 +33,10 @@ def test_a_spoilt_file_in_the_cache_is_fetched_again(here, register, server, bod
     assert data.fetch("a.bin").read_bytes() == body
 
 
-def test_the_servers_compression_is_not_taken_for_the_file(here, register, server, body):
-    register("a.bin", body, f"{server.address}/gzip")
-    assert data.fetch("a.bin").read_bytes() == body
+def test_the_bytes_are_asked_for_as_they_are_registered(here, register, server, body):
+    register("a.bin", body, f"{server.address}/good")
+    data.fetch("a.bin")
+    assert server.encodings == ["identity"]  # no compressed form of them
 
 
 @pytest.mark.parametrize(
