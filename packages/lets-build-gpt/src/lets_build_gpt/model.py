@@ -132,7 +132,7 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 class FeedForwardNetwork(nn.Module):
     """Each token on its own: widen fourfold, bend, narrow again. FFN(x) = max(0, x W_1 + b_1) W_2 + b_2, Eq. (2).
 
-    `activation` is "relu", the source's; a recipe may choose "gelu" (1606.08415, tanh form) or "relu2", the square of
+    `activation` is "relu", the source's; a recipe may choose "gelu" (1606.08415) or "relu2", the square of
     the ReLU (2109.08668).
     """
 
@@ -148,7 +148,7 @@ class FeedForwardNetwork(nn.Module):
         """The same two-layer network at every position."""
         wide = self.widen(x)
         if self.activation == "gelu":
-            return self.narrow(F.gelu(wide, approximate="tanh"))
+            return self.narrow(F.gelu(wide))
         bent = F.relu(wide)
         return self.narrow(bent.square() if self.activation == "relu2" else bent)
 
