@@ -61,7 +61,9 @@ class LoopedHeadsBlock(NanoGPTBlock):
 class Peer(nn.Module):
     """A GPT of either block; token embedding and head share a matrix."""
 
-    def __init__(self, block: type[NanoGPTBlock], context_length: int, d_model: int, h: int, n_layers: int, n_vocab: int):
+    def __init__(
+        self, block: type[NanoGPTBlock], context_length: int, d_model: int, h: int, n_layers: int, n_vocab: int
+    ):
         super().__init__()
         self.wte = nn.Embedding(n_vocab, d_model)
         self.wpe = nn.Embedding(context_length, d_model)

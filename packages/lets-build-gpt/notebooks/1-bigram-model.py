@@ -18,7 +18,6 @@ import math
 
 import matplotlib.pyplot as plt
 import torch
-
 from lets_build_gpt import BigramModel, CharTokenizer
 from lets_build_gpt.bigram import count_bigrams, counted_loss
 from lets_build_gpt.data import load_text, split

@@ -17,10 +17,9 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from lets_build_gpt import CharTokenizer, SelfAttention
 from lets_build_gpt.data import Batches, load_text, split
+from torch import nn
 
 torch.manual_seed(0)
 batch, context, d_model = 2, 5, 3
@@ -82,7 +81,9 @@ for d_k in (4, 64, 1024):
     q, k = torch.randn(2, 1000, d_k)
     products = (q * k).sum(-1)
     spread = torch.softmax(products[:8], dim=0).max(), torch.softmax(products[:8] / math.sqrt(d_k), dim=0).max()
-    print(f"d_k = {d_k:4}: variance {products.var():7.1f}, largest of 8 weights {spread[0]:.2f}, scaled {spread[1]:.2f}")
+    print(
+        f"d_k = {d_k:4}: variance {products.var():7.1f}, largest of 8 weights {spread[0]:.2f}, scaled {spread[1]:.2f}"
+    )
     assert 0.8 < products.var() / d_k < 1.2
 
 # %% [markdown]

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from dlpapers_shared import viz
-
 from lets_build_gpt import Block, FeedForwardNetwork, Model, MultiHeadAttention, storage
 from lets_build_gpt.recipes import DEMO
 from lets_build_gpt.train import train
@@ -151,7 +150,8 @@ viz.attention_heatmap(weights.numpy(), tokens=list(sentence))
 # %%
 start = torch.tensor([tokenizer.encode("The ")])
 texts = [
-    model.generate(start, 200, generator=torch.Generator().manual_seed(1), use_cache=use_cache) for use_cache in (True, False)
+    model.generate(start, 200, generator=torch.Generator().manual_seed(1), use_cache=use_cache)
+    for use_cache in (True, False)
 ]
 assert torch.equal(*texts)
 print(tokenizer.decode(texts[0][0].tolist()))

@@ -18,7 +18,7 @@ MUTANTS = [
     Mutant("model.py", "return x + self.dropout(self.ffn(self.norm_2(x)))", "return self.dropout(self.ffn(self.norm_2(x)))", "no residual around the feed-forward layer", PARITY),
     Mutant("model.py", "return self.head(self.norm(x))", "return self.head(x)", "no final norm", PARITY),
     Mutant("model.py", "0.02 / math.sqrt(2 * n_layers) if", "0.02 / math.sqrt(n_layers) if", "residual initialisation forgets one branch", PARITY),
-    Mutant("model.py", "bent.square() if self.activation", "bent if self.activation", "relu2 is not squared", PARITY),
+    Mutant("model.py", 'F.gelu(wide) if self.activation == "gelu"', 'F.relu(wide) if self.activation == "gelu"', "gelu is a relu", PARITY),
     Mutant("model.py", "self.position_embedding.weight[start:end]", "self.position_embedding.weight[: end - start]", "cached tokens at the wrong positions", PROPERTIES),
     Mutant("model.py", "self.p_dropout if self.training else 0.0", "self.p_dropout", "dropout on attention weights at inference", PROPERTIES),
     Mutant("model.py", "kept = F.dropout(weights, dropout) if dropout else weights", "kept = weights", "no dropout on attention weights", PROPERTIES),

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch
-
 from lets_build_gpt import Model
 from lets_build_gpt.__main__ import main
 

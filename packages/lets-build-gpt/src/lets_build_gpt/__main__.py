@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -198,7 +198,7 @@ def draw_curve(folder: Path) -> None:
 
 def main() -> None:
     """Parse the command line and run it; bad input is one line on stderr and exit status 2."""
-    commands: dict[str, Callable[..., None]] = {
+    commands: dict[str, Callable[..., Any]] = {
         "demo": Demo,
         "bigram": Bigram,
         "train": Train,

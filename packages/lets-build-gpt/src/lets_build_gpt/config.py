@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ACTIVATIONS = ("relu", "relu2", "gelu")
+ACTIVATIONS = ("relu", "gelu")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ModelConfig:
     dropout: float = 0.2
     """chance that an attention weight, or a number a branch adds to the residual stream, is dropped in training"""
     activation: str = "relu"
-    """relu, as the source, relu2 (its square) or gelu"""
+    """relu, as the source, or gelu"""
     bias: bool = True
     """whether projections, feed-forward layers, norms and the head have biases"""
     tie_embeddings: bool = False
@@ -74,7 +74,7 @@ class TrainConfig:
     dropout: float = 0.0
     """chance that an attention weight, or a number a branch adds to the residual stream, is dropped in training"""
     activation: str = "relu"
-    """relu, relu2 or gelu"""
+    """relu, as the source, or gelu"""
     bias: bool = False
     """whether projections, feed-forward layers, norms and the head have biases"""
     tie_embeddings: bool = True

@@ -132,8 +132,7 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 class FeedForwardNetwork(nn.Module):
     """Each token on its own: widen fourfold, bend, narrow again. FFN(x) = max(0, x W_1 + b_1) W_2 + b_2, Eq. (2).
 
-    `activation` is "relu", the source's; a recipe may choose "gelu" (1606.08415) or "relu2", the square of
-    the ReLU (2109.08668).
+    `activation` is "relu", the source's; a recipe may choose "gelu" (1606.08415).
     """
 
     def __init__(self, d_model: int, activation: str = "relu", bias: bool = True) -> None:
@@ -147,10 +146,7 @@ class FeedForwardNetwork(nn.Module):
     def forward(self, x: Float[Tensor, "batch context d_model"]) -> Float[Tensor, "batch context d_model"]:
         """The same two-layer network at every position."""
         wide = self.widen(x)
-        if self.activation == "gelu":
-            return self.narrow(F.gelu(wide))
-        bent = F.relu(wide)
-        return self.narrow(bent.square() if self.activation == "relu2" else bent)
+        return self.narrow(F.gelu(wide) if self.activation == "gelu" else F.relu(wide))
 
 
 class Block(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lets_build_gpt.config import TrainConfig
 
-BASE = TrainConfig(activation="relu2", bias=False, tie_embeddings=True)
+BASE = TrainConfig(activation="gelu", weight_decay=0.1, bias=False, tie_embeddings=True)
 
 RECIPES: dict[str, tuple[TrainConfig, str]] = {
     "nanogpt-cpu": (
