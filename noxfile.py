@@ -222,8 +222,15 @@ def lock(session: nox.Session) -> None:
     command = ["uv", "pip", "compile", "--universal", "--upgrade", "--quiet", *options, *groups, *sources]
     versions = session.run(*command, silent=True)
     assert isinstance(versions, str)
-    pinned = re.sub(r"\+\w+", "", versions)  # torch==2.13.0+cpu is how one index names torch 2.13.0
-    (ROOT / "constraints.txt").write_text(pinned, encoding="utf-8")
+    pinned = {}
+    for line in versions.splitlines():
+        if re.match(r"cuda-|nvidia-|triton", line):
+            continue  # torch's wheels name the versions of these themselves
+        # torch==2.13.0+cpu is how one index names torch 2.13.0; it then stands here twice, split by markers
+        requirement, _, marker = re.sub(r"\+\w+", "", line).partition(" ; ")
+        pinned[requirement] = "" if requirement in pinned else marker
+    lines = [f"{requirement} ; {marker}" if marker else requirement for requirement, marker in pinned.items()]
+    (ROOT / "constraints.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @nox.session(venv_backend="none")

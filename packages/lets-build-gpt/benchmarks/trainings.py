@@ -59,8 +59,8 @@ def record(name: str) -> None:
         distributions=["torch"],
         note=(
             "Nats per character over the whole validation split (the last 10%), in non-overlapping windows of the "
-            "recipe's context. CPU-seconds are those of the whole run on one thread, evaluations included. Settings were chosen "
-            "on the last 10% of the training split."
+            "recipe's context. CPU-seconds are those of the whole run on one thread, evaluations included. "
+            "Settings were chosen on the last 10% of the training split."
         ),
     )
 

@@ -11,6 +11,7 @@ from lets_build_gpt import BigramModel, Block, CharTokenizer, Model, SelfAttenti
 from lets_build_gpt.bigram import count_bigrams, counted_loss
 from lets_build_gpt.cache import KeyValueCache
 from lets_build_gpt.data import Batches, load_text, split, windows
+from lets_build_gpt.dropout import dropout
 from lets_build_gpt.evaluate import evaluate
 from lets_build_gpt.generate import choose
 from lets_build_gpt.train import learning_rate
@@ -92,6 +93,20 @@ def test_dropout_is_in_each_of_its_places(part):
         block.attention.p_dropout = 0.0
     x = torch.randn(1, 6, 16)
     assert not torch.equal(block(x), block(x))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_as_many_as_it_says_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    x = torch.ones(1001, 100, dtype=torch.float64, requires_grad=True)
+    y = dropout(x, p)
+    assert (y == 0).double().mean().item() == pytest.approx(p, abs=0.005)
+    assert y.max().item() == pytest.approx(1 / (1 - p), rel=1e-3)
+    assert y.mean().item() == pytest.approx(1, abs=0.03)
+    columns = (y == 0).double() - p
+    assert (columns[:, :-1] * columns[:, 1:]).mean().abs() < 0.005  # the bits of one draw know nothing of each other
+    y.sum().backward()
+    assert torch.equal(x.grad, y)
 
 
 def test_intermediates_are_what_the_model_computed():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lets_build_gpt.cache import KeyValueCache
 from lets_build_gpt.config import ACTIVATIONS, ModelConfig
+from lets_build_gpt.dropout import Dropout, dropout
 
 Intermediates = dict[str, Tensor]
 
@@ -35,7 +36,7 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(d_model, d_k, bias=False)
         self.key = nn.Linear(d_model, d_k, bias=False)
         self.value = nn.Linear(d_model, d_k, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch context d_model"]) -> Float[Tensor, "batch context d_k"]:
         """A weighted mean of the values, for each token over itself and those before it."""
@@ -101,7 +102,7 @@ def causal_attention(
     q: Float[Tensor, "batch h queries d_k"],
     k: Float[Tensor, "batch h keys d_k"],
     v: Float[Tensor, "batch h keys d_k"],
-    dropout: float = 0.0,
+    p_dropout: float = 0.0,
 ) -> tuple[Float[Tensor, "batch h queries d_k"], Float[Tensor, "batch h queries keys"]]:
     """softmax(QK^T / sqrt(d_k) + mask) V and the weights; the last query is that of the last key.
 
@@ -118,7 +119,7 @@ def causal_attention(
         alpha=1 / math.sqrt(d_k),
     )
     weights = torch.softmax(scores, dim=-1)
-    kept = F.dropout(weights, dropout) if dropout else weights
+    kept = dropout(weights, p_dropout) if p_dropout else weights
     out = torch.bmm(kept, v.reshape(batch * h, keys, d_k))
     return out.view(batch, h, queries, d_k), weights.view(batch, h, queries, keys)
 
@@ -158,7 +159,7 @@ class Block(nn.Module):
         self.attention = MultiHeadAttention(d_model, h, dropout, bias)
         self.norm_2 = nn.LayerNorm(d_model, bias=bias)
         self.ffn = FeedForwardNetwork(d_model, activation, bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -21,13 +21,23 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
-    """Newton-Schulz: U S V^T becomes about U V^T, singular values between 0.7 and 1.2. rows <= columns."""
+    """Newton-Schulz: U S V^T becomes about U V^T, singular values between 0.7 and 1.2. rows <= columns.
+
+    A step multiplies x by p = a I + b g + c g^2 with g = x x^T, and so turns g into p g p. All the p together are one
+    (rows, rows) matrix q: the steps work on q and g alone, which for wide matrices takes a third less time, and x is
+    multiplied once, at the end.
+    """
     a, b, c = COEFFICIENTS
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
-        gram = x @ x.transpose(1, 2)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    g = x @ x.transpose(1, 2)
+    identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    q = identity.expand_as(g)
+    for step in range(steps):
+        p = torch.baddbmm(b * g + a * identity, g, g, alpha=c)
+        q = p if step == 0 else p @ q
+        if step < steps - 1:
+            g = p @ (p @ g)  # polynomials of g commute with it
+    return q @ x
 
 
 class Muon(torch.optim.Optimizer):
