@@ -120,7 +120,7 @@ def tests(session: nox.Session, name: str) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Tests of what lies between packages: the template, the README's references, results, versions."""
-    install(session, *FOLDERS.values(), *requirements("test"))
+    install(session, *FOLDERS.values(), *requirements("test"), *group(ROOT, "lint"))
     session.run("pytest", "integration", *session.posargs)
 
 
@@ -176,10 +176,12 @@ def bench(session: nox.Session, name: str) -> None:
         session.run("python", str(script))
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def results(session: nox.Session) -> None:
-    """Write RESULTS.md and the tables in the READMEs from the recorded files."""
-    session.run(sys.executable, "testing/tables.py", *session.posargs)
+    """Write RESULTS.md, the tables in the READMEs and the root README's picture from the recorded files."""
+    install(session, FOLDERS["shared"])
+    session.run("python", "testing/tables.py", *session.posargs)
+    session.run("python", "testing/picture.py")
 
 
 @nox.session(venv_backend="none")
