@@ -5,6 +5,7 @@ python benchmarks/trainings.py cpu-3min          # writes results/train-cpu-3min
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import tempfile
@@ -19,21 +20,36 @@ from lets_build_gpt.train import train
 
 FOLDER = Path(__file__).parent.parent
 SEEDS = (1337, 1338, 1339)
-OTHERS = {
-    "nanogpt-cpu": "nanoGPT states 1.88",
-    "cpu-3min": "",
-    "cpu-15min": "nanoGPT's GPU model, 10.6 M parameters: 1.4697",
-}
+CPU_RECIPES = ("nanogpt-cpu", "cpu-3min", "cpu-15min")
+
+
+def read_metrics(folder: str) -> list[dict[str, float]]:
+    """The lines of a run that have a training loss."""
+    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if "loss" in line]
+
+
+def on_track(runs: list[list[dict[str, float]]]) -> list[dict[str, float]]:
+    """Between which training losses the seeds were at some steps, means over 3% of the run, 0.03 around."""
+    rows = []
+    last = runs[0][-1]["step"]
+    for part in (0.05, 0.1, 0.25, 0.5, 0.75, 0.97):
+        near = [[line["loss"] for line in run if abs(line["step"] / last - part) <= 0.015] for run in runs]
+        means = [statistics.mean(losses) for losses in near]
+        row = {"step": round(part * last), "loss at least": min(means) - 0.03, "loss at most": max(means) + 0.03}
+        rows.append(row)
+    return rows
 
 
 def record(name: str) -> None:
     """Three trainings of a recipe, one thread each."""
-    rows, losses = [], []
+    rows, losses, runs = [], [], []
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as folder:
             config: TrainConfig = replace(RECIPES[name][0], text="shakespeare", out=folder, seed=seed, threads=1)
             result = train(config)
             parameters = load_model(folder).n_parameters
+            runs.append(read_metrics(folder))
         assert result.val_loss is not None
         losses.append(result.val_loss)
         rows.append(
@@ -44,11 +60,10 @@ def record(name: str) -> None:
                 "training tokens": config.steps * config.batch_size * config.context_length,
                 "CPU-seconds": round(result.cpu_seconds),
                 "validation loss": result.val_loss,
-                "others": "",
             }
         )
         print(rows[-1], flush=True)
-    mean = {"seed": "mean", "validation loss": statistics.mean(losses), "others": OTHERS[name]}
+    mean = {"seed": "mean", "validation loss": statistics.mean(losses)}
     mean["CPU-seconds"] = round(statistics.mean(row["CPU-seconds"] for row in rows))
     write_record(
         FOLDER / "results" / f"train-{name}.json",
@@ -63,8 +78,16 @@ def record(name: str) -> None:
             "Settings were chosen on the last 10% of the training split."
         ),
     )
+    write_record(
+        FOLDER / "results" / f"on-track-{name}.json",
+        title=f"Training loss on the way, lets-build-gpt train {name}, tiny shakespeare",
+        command=f"python packages/lets-build-gpt/benchmarks/trainings.py {name}",
+        seed=SEEDS,
+        rows=on_track(runs),
+        distributions=["torch"],
+    )
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or OTHERS:
+    for chosen in sys.argv[1:] or CPU_RECIPES:
         record(chosen)
