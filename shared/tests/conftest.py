@@ -65,7 +65,8 @@ class Server:
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # where a proxy is set, it is not asked for this machine
     running = Server()
     yield running
     running.close()
