@@ -87,8 +87,8 @@ MUTANTS = [
     ),
     Mutant(
         "viz/training.py",
-        'text.count("\\n") + 1',
-        'text.count("\\n")',
+        "number > len(lines)",
+        "number > len(lines) + 1",
         "an unfinished line is an error",
         "test_curves.py",
     ),

@@ -1,4 +1,5 @@
 import doctest
+import importlib
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import sys
 import pytest
 from dlpapers_shared import __main__, data
 
-MODULES = ["dlpapers_shared.__main__", "dlpapers_shared.data"]
+MODULES = ["__main__", "data", "viz.style"]
 
 
 def run(*arguments, **environment):
@@ -80,6 +81,6 @@ def test_help_imports_nothing_slow():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_in_docstrings_are_right(name):
-    result = doctest.testmod(sys.modules[name])
+    result = doctest.testmod(importlib.import_module(f"dlpapers_shared.{name}"))
     assert result.attempted > 0
     assert result.failed == 0

@@ -12,7 +12,7 @@ def run(tmp_path):
     def write(name, rows, end=""):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / "metrics.jsonl").write_text(lines + end, encoding="utf-8")
         return folder
 
@@ -54,7 +54,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(run):
 
 
 def test_a_run_that_was_killed_or_blew_up_is_drawn_as_far_as_it_went(render, run):
-    rows = [{"step": 0, "loss": 3.0}, {"step": 1, "loss": float("nan")}]
+    rows = [{"step": 0, "loss": 3.0}, {"step": 1, "loss": float("nan"), "sample": "a\u2028b"}]
     folder = run("killed", rows, end='{"step": 2, "lo')
     assert curves(render(viz.loss_curves(folder)))["killed: 3.000 (training)"] == [[0], [3.0]]
 

@@ -80,5 +80,5 @@ def activations(
     for text in left.legend(frameon=False, handlelength=4).get_texts():
         text.set_parse_math(False)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     return figure

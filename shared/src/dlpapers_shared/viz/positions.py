@@ -41,5 +41,5 @@ def positional_encoding(pe: Any, *, title: str | None = None) -> Figure:
     figure.colorbar(image, ax=alike, fraction=0.05)
     alike.set(xlabel="position", ylabel="position", title="cosine between two positions")
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     return figure

@@ -53,7 +53,7 @@ def next_token_bars(
     axis.tick_params(axis="y", length=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
     if title:
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
     return figure
 
 
@@ -119,7 +119,7 @@ def merge_tree(token: Token, merges: Merges, *, title: str | None = None) -> Fig
         _draw(axis, piece, first)
         first += sum(1 for _ in _leaves(piece))
     if title:
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
     return figure
 
 

@@ -22,15 +22,15 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
-    text = path.read_text(encoding="utf-8")
+    *lines, unfinished = path.read_text(encoding="utf-8").split("\n")
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate([*lines, unfinished], 1):
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
         except ValueError as error:
-            if number == text.count("\n") + 1:  # it lacks its line break, so it was being written
+            if number > len(lines):  # it lacks its line break, so it was being written
                 break
             raise ValueError(f"{path}:{number}: {error}") from error
         found.append(row)
@@ -93,7 +93,8 @@ def loss_curves(
         if len(training[0]) + len(validation[0]) == 0:
             raise ValueError(f"{path}: no line has {x!r} and a finite 'loss' or 'val_loss'")
         window = max(1, len(training[1]) // 100)
-        axis.plot(training[0], training[1], color=style["color"], linewidth=0.5, alpha=0.25 if window > 1 else 0)
+        if window > 1:
+            axis.plot(*training, color=style["color"], linewidth=0.5, alpha=0.25)
         (thin,) = axis.plot(training[0], smooth(training[1], window), linewidth=0.9, **style)
         if len(validation[0]):
             label = f"{name}: {validation[1][-1]:.3f}"
@@ -107,5 +108,5 @@ def loss_curves(
     for text in axis.legend(title="last validation loss", frameon=False, handlelength=4).get_texts():
         text.set_parse_math(False)
     if title:
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
     return figure
