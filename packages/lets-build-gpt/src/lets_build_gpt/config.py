@@ -29,6 +29,8 @@ class ModelConfig:
     """whether projections, feed-forward layers, norms and the head have biases"""
     tie_embeddings: bool = False
     """one matrix for the token embedding and the head"""
+    attention_dropout: float | None = None
+    """dropout of the attention weights, where it is to be another"""
 
     def __post_init__(self) -> None:
         for name in ("context_length", "d_model", "h", "n_layers", "n_vocab"):
@@ -36,8 +38,10 @@ class ModelConfig:
                 raise ValueError(f"{name}: {getattr(self, name)}; it has to be at least 1")
         if self.d_model % self.h:
             raise ValueError(f"d_model: {self.d_model} is not divisible by h = {self.h}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: {self.dropout}; it has to be at least 0 and below 1")
+        for name in ("dropout", "attention_dropout"):
+            p = getattr(self, name)
+            if p is not None and not 0 <= p < 1:
+                raise ValueError(f"{name}: {p}; it has to be at least 0 and below 1")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation: {self.activation!r}; it has to be one of {', '.join(ACTIVATIONS)}")
 
@@ -73,6 +77,8 @@ class TrainConfig:
     """blocks"""
     dropout: float = 0.0
     """chance that an attention weight, or a number a branch adds to the residual stream, is dropped in training"""
+    attention_dropout: float | None = None
+    """dropout of the attention weights, where it is to be another"""
     activation: str = "relu"
     """relu, as the source, or gelu"""
     bias: bool = False
@@ -130,6 +136,7 @@ class TrainConfig:
             self.activation,
             self.bias,
             self.tie_embeddings,
+            self.attention_dropout,
         )
 
     @property

@@ -156,7 +156,9 @@ class Block(nn.Module):
     def __init__(self, d_model: int, h: int, dropout: float = 0.0, activation: str = "relu", bias: bool = True) -> None:
         super().__init__()
         self.norm_1 = nn.LayerNorm(d_model, bias=bias)
-        self.attention = MultiHeadAttention(d_model, h, dropout, bias)
+        self.attention = MultiHeadAttention(
+            d_model, h, dropout if attention_dropout is None else attention_dropout, bias
+        )
         self.norm_2 = nn.LayerNorm(d_model, bias=bias)
         self.ffn = FeedForwardNetwork(d_model, activation, bias)
         self.dropout = Dropout(dropout)
@@ -195,14 +197,17 @@ class Model(nn.Module):
         activation: str = "relu",
         bias: bool = True,
         tie_embeddings: bool = False,
+        attention_dropout: float | None = None,
     ) -> None:
         super().__init__()
         self.config = ModelConfig(
-            context_length, d_model, h, n_layers, n_vocab, dropout, activation, bias, tie_embeddings
+            context_length, d_model, h, n_layers, n_vocab, dropout, activation, bias, tie_embeddings, attention_dropout
         )
         self.token_embedding = nn.Embedding(n_vocab, d_model)
         self.position_embedding = nn.Embedding(context_length, d_model)
-        self.blocks = nn.ModuleList(Block(d_model, h, dropout, activation, bias) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(
+            Block(d_model, h, dropout, activation, bias, attention_dropout) for _ in range(n_layers)
+        )
         self.norm = nn.LayerNorm(d_model, bias=bias)
         self.head = nn.Linear(d_model, n_vocab, bias=bias)
         for name, parameter in self.named_parameters():
