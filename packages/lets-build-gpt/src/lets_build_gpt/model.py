@@ -153,7 +153,15 @@ class FeedForwardNetwork(nn.Module):
 class Block(nn.Module):
     """Communication, then computation: x + Attention(LN(x)), then x + FFN(LN(x)); dropout on both branches."""
 
-    def __init__(self, d_model: int, h: int, dropout: float = 0.0, activation: str = "relu", bias: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        h: int,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        bias: bool = True,
+        attention_dropout: float | None = None,
+    ) -> None:
         super().__init__()
         self.norm_1 = nn.LayerNorm(d_model, bias=bias)
         self.attention = MultiHeadAttention(
