@@ -11,9 +11,9 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dlpapers_shared.timing import write_record
-from lets_build_gpt.config import TrainConfig
 from lets_build_gpt.recipes import RECIPES
 from lets_build_gpt.storage import load_model
 from lets_build_gpt.train import train
@@ -41,36 +41,34 @@ def on_track(runs: list[list[dict[str, float]]]) -> list[dict[str, float]]:
     return rows
 
 
-def record(name: str) -> None:
-    """Three trainings of a recipe, one thread each."""
-    rows, losses, runs = [], [], []
-    for seed in SEEDS:
-        with tempfile.TemporaryDirectory() as folder:
-            config: TrainConfig = replace(RECIPES[name][0], text="shakespeare", out=folder, seed=seed, threads=1)
-            result = train(config)
-            parameters = load_model(folder).n_parameters
-            runs.append(read_metrics(folder))
-        assert result.val_loss is not None
-        losses.append(result.val_loss)
-        rows.append(
-            {
-                "recipe": name,
-                "seed": str(seed),
-                "parameters": parameters,
-                "training tokens": config.steps * config.batch_size * config.context_length,
-                "CPU-seconds": round(result.cpu_seconds),
-                "validation loss": result.val_loss,
-            }
-        )
-        print(rows[-1], flush=True)
-    mean = {"seed": "mean", "validation loss": statistics.mean(losses)}
+def train_once(name: str, seed: int) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """One training of a recipe on one thread: its row in the table, and its metrics."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = replace(RECIPES[name][0], text="shakespeare", out=folder, seed=seed, threads=1)
+        result = train(config)
+        row = {
+            "recipe": name,
+            "seed": str(seed),
+            "parameters": load_model(folder).n_parameters,
+            "training tokens": config.steps * config.batch_size * config.context_length,
+            "CPU-seconds": round(result.cpu_seconds),
+            "validation loss": result.val_loss,
+        }
+        return row, read_metrics(folder)
+
+
+def record(name: str, seeds: list[int], rows: list[dict[str, Any]], runs: list[list[dict[str, float]]]) -> None:
+    """Write the table of the seeds so far, with their mean, and the losses on the way."""
+    mean: dict[str, Any] = {**rows[0], "seed": "mean"}
     mean["CPU-seconds"] = round(statistics.mean(row["CPU-seconds"] for row in rows))
+    mean["validation loss"] = statistics.mean(row["validation loss"] for row in rows)
+    command = f"python packages/lets-build-gpt/benchmarks/trainings.py {name}"
     write_record(
         FOLDER / "results" / f"train-{name}.json",
         title=f"lets-build-gpt train {name}, tiny shakespeare",
-        command=f"python packages/lets-build-gpt/benchmarks/trainings.py {name}",
-        seed=SEEDS,
-        rows=[*rows, {**rows[-1], **mean}],
+        command=command,
+        seed=seeds,
+        rows=[*rows, mean],
         distributions=["torch"],
         note=(
             "Nats per character over the whole validation split (the last 10%), in non-overlapping windows of the "
@@ -81,13 +79,24 @@ def record(name: str) -> None:
     write_record(
         FOLDER / "results" / f"on-track-{name}.json",
         title=f"Training loss on the way, lets-build-gpt train {name}, tiny shakespeare",
-        command=f"python packages/lets-build-gpt/benchmarks/trainings.py {name}",
-        seed=SEEDS,
+        command=command,
+        seed=seeds,
         rows=on_track(runs),
         distributions=["torch"],
     )
 
 
+def main(names: list[str]) -> None:
+    """Every recipe with every seed; what is done is recorded after each."""
+    for name in names:
+        rows, runs = [], []
+        for number, seed in enumerate(SEEDS, start=1):
+            row, metrics = train_once(name, seed)
+            rows.append(row)
+            runs.append(metrics)
+            record(name, list(SEEDS[:number]), rows, runs)
+            print(row, flush=True)
+
+
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or CPU_RECIPES:
-        record(chosen)
+    main(sys.argv[1:] or list(CPU_RECIPES))

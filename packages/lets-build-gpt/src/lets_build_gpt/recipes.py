@@ -10,7 +10,7 @@ BASE = TrainConfig(activation="gelu", weight_decay=0.1, bias=False, tie_embeddin
 
 RECIPES: dict[str, tuple[TrainConfig, str]] = {
     "nanogpt-cpu": (
-        replace(BASE, out="runs/nanogpt-cpu", context_length=64, tokens=1_536_000),
+        replace(BASE, out="runs/nanogpt-cpu", context_length=64, batch_size=12, tokens=1_536_000),
         "nanoGPT's CPU budget: 0.80 M parameters, context 64, 1,536,000 tokens. 2 CPU-minutes, 0.6 GB.",
     ),
     "cpu-3min": (
