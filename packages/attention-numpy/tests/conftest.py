@@ -24,17 +24,13 @@ class TorchTransformer:
         c = self.config = model.config
         state = {name: torch.tensor(value.astype(np.float64)) for name, value in model.state_dict().items()}
         self.table = lambda n: torch.tensor(sinusoid(n, c.d_model))
-        self.core = torch.nn.Transformer(
-            c.d_model,
-            c.n_heads,
-            c.n_layers,
-            c.n_layers,
-            c.d_ff,
-            dropout=0.0,
-            batch_first=True,
-            norm_first=c.norm == "pre",
-            dtype=torch.float64,
-        )
+        shape = (c.d_model, c.n_heads, c.d_ff)
+        options = {"dropout": 0.0, "batch_first": True, "norm_first": c.norm == "pre", "dtype": torch.float64}
+        layer = torch.nn.TransformerEncoderLayer(*shape, **options)
+        norm = torch.nn.LayerNorm(c.d_model, dtype=torch.float64)
+        encoder = torch.nn.TransformerEncoder(layer, c.n_layers, norm, enable_nested_tensor=False)
+        depth = (c.n_layers, c.n_layers)
+        self.core = torch.nn.Transformer(*shape[:2], *depth, c.d_ff, custom_encoder=encoder, **options)
         if not c.has_final_norm:
             self.core.encoder.norm = self.core.decoder.norm = None
         own = {"src_embed.weight", "tgt_embed.weight", "generator.weight", "generator.bias"}
