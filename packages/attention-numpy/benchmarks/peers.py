@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from attention_numpy import (
     Adam,
     Transformer,
@@ -20,6 +17,8 @@ from attention_numpy import (
     cross_entropy,
     sinusoid,
 )
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 Step = Callable[[], object]
 LR, BETAS, EPS, SMOOTHING = 1e-4, (0.9, 0.98), 1e-9, 0.1
@@ -47,9 +46,7 @@ class Shape:
 
 def ours(s: Shape) -> Step:
     """Forward, backward, clipping, Adam."""
-    config = TransformerConfig(
-        s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True
-    )
+    config = TransformerConfig(s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True)
     model = Transformer(config, seed=0)
     parameters = model.parameters()
     optimizer = Adam(parameters, LR, betas=BETAS, eps=EPS)
@@ -85,15 +82,11 @@ class TorchTransformer(Embedded):
 
     def __init__(self, s: Shape) -> None:
         super().__init__(s)
-        self.core = nn.Transformer(
-            s.d_model, s.n_heads, s.n_layers, s.n_layers, s.d_ff, s.dropout, batch_first=True
-        )
+        self.core = nn.Transformer(s.d_model, s.n_heads, s.n_layers, s.n_layers, s.d_ff, s.dropout, batch_first=True)
         self.register_buffer("causal", nn.Transformer.generate_square_subsequent_mask(s.length))
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
-        h = self.core(
-            self.embed(self.src, src), self.embed(self.tgt, tgt), tgt_mask=self.causal, tgt_is_causal=True
-        )
+        h = self.core(self.embed(self.src, src), self.embed(self.tgt, tgt), tgt_mask=self.causal, tgt_is_causal=True)
         return self.out(h)
 
 
@@ -255,9 +248,7 @@ def autograd_step(s: Shape) -> Step:
     import autograd
     import autograd.numpy as anp
 
-    config = TransformerConfig(
-        s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True
-    )
+    config = TransformerConfig(s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True)
     model = Transformer(config, seed=0)
     parameters = model.parameters()
     optimizer = Adam(parameters, LR, betas=BETAS, eps=EPS)

@@ -3,7 +3,9 @@ import sys
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, "-m", "attention_numpy", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "attention_numpy", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_cite_names_the_paper():

@@ -1,13 +1,10 @@
 """Equal to torch.nn.Transformer and torch's autograd in float64: logits, loss and every gradient."""
 
-import json
 
 import numpy as np
-import pytest
+from attention_numpy import Transformer, TransformerConfig, cross_entropy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from attention_numpy import Transformer, TransformerConfig, cross_entropy
 
 TOLERANCE = 1e-11
 

@@ -10,12 +10,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from attention_numpy.layer import Array
 
-DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -55,12 +56,12 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         header = json.loads(content[8 : 8 + size])
         metadata = header.pop("__metadata__", {})
         body = content[8 + size :]
-        arrays = {}
+        arrays: dict[str, Array] = {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
             if not 0 <= start <= stop <= len(body):
                 raise ValueError("it is cut off")
-            arrays[name] = np.frombuffer(body[start:stop], DTYPES[entry["dtype"]]).reshape(entry["shape"]).copy()
+            arrays[name] = np.frombuffer(body[start:stop], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"]).copy()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no safetensors file of float32, float64 or int64 arrays ({error})") from error
     return arrays, metadata

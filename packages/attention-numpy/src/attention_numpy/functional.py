@@ -20,12 +20,12 @@ def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Ar
     row maxima is the slowest part, and needless where every x lies in (-60, 60): then the shift is skipped.
     A row whose every element is masked has the sum 0; it yields zeros, not 0 / 0.
     """
-    z = np.array(x, copy=True) if out is None else out
+    z: Array = np.array(x, copy=True) if out is None else out
     if out is not None and out is not x:
         np.copyto(out, x)
     if z.size == 0:
         return z
-    safe = bool(-SAFE_EXPONENT < z.min() and z.max() < SAFE_EXPONENT)
+    safe = bool(z.min() > -SAFE_EXPONENT and z.max() < SAFE_EXPONENT)
     if mask is not None:
         z += np.where(mask, z.dtype.type(0), z.dtype.type(-np.inf))
     if not safe:
@@ -44,7 +44,7 @@ def softmax_backward(dp: Array, p: Array, out: Array | None = None) -> Array:
 
     dp, p, dx: (..., n). Where p is 0 (masked) dx is 0, in a wholly masked row too.
     """
-    dx = np.subtract(dp, np.vecdot(dp, p)[..., None], out=out)
+    dx: Array = np.subtract(dp, np.vecdot(dp, p)[..., None], out=out)
     dx *= p
     return dx
 
@@ -54,7 +54,7 @@ def log_softmax(x: Array) -> Array:
 
     The log of a softmax would be -inf where p underflows; here the logarithm sees a sum that is at least 1.
     """
-    z = x - x.max(-1, keepdims=True)
+    z: Array = x - x.max(-1, keepdims=True)
     z -= np.log(np.exp(z).sum(-1, keepdims=True))
     return z
 
@@ -99,13 +99,15 @@ def erf(x: Array) -> Array:
     for n in range(_ORDER - 1, -1, -1):
         y *= h
         y += table[n][nearest]
-    return np.copysign(y, x)
+    signed: Array = np.copysign(y, x)
+    return signed
 
 
 def erf_backward(dy: Array, x: Array) -> Array:
     """dx = dy * 2 / sqrt(pi) * exp(-x^2). Past 30 the factor is 0 in every dtype: squaring on would overflow."""
     bounded = np.minimum(np.abs(x), x.dtype.type(30))
-    return dy * x.dtype.type(2 / math.sqrt(math.pi)) * np.exp(-bounded * bounded)
+    dx: Array = dy * x.dtype.type(2 / math.sqrt(math.pi)) * np.exp(-bounded * bounded)
+    return dx
 
 
 def scatter_rows(ids: Array, dx: Array, dw: Array) -> None:

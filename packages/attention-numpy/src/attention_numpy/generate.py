@@ -178,7 +178,7 @@ def beam_search(
         ids = (order % vocab).reshape(-1)
         tokens = np.concatenate([tokens[parents], ids[:, None]], axis=1)
         flat = scores.reshape(-1)
-        for place in np.flatnonzero((ids == eos) & (flat > -np.inf)):
+        for place in np.flatnonzero((ids == eos) & (flat > -np.inf)).tolist():
             finish(place // beam, float(flat[place]), tokens[place, :-1].tolist(), length)
             room[place // beam] -= 1
             flat[place] = -np.inf
@@ -186,6 +186,6 @@ def beam_search(
             break
         if length < max_length:
             state.select(parents)
-    for place in np.flatnonzero(flat > -np.inf):
+    for place in np.flatnonzero(flat > -np.inf).tolist():
         finish(place // beam, float(flat[place]), tokens[place].tolist(), tokens.shape[1])
     return [found for _, found in best]

@@ -182,10 +182,10 @@ class Layer:
         return self.train(False)
 
 
-def check_input(name: str, x: Array, dtype: np.dtype[Any], width: int) -> None:
+def check_input(name: str, x: Any, dtype: np.dtype[Any], width: int) -> None:
     """ValueError unless x is of the parameters' dtype and its rows have the width they need."""
     if not isinstance(x, np.ndarray) or x.dtype != dtype:
-        met = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+        met = getattr(x, "dtype", type(x).__name__)
         raise ValueError(f"{name}: {met} met, but the parameters are {dtype}; mixed dtypes would promote silently")
     if x.ndim < 1 or x.shape[-1] != width:
         raise ValueError(f"{name}: shape {x.shape} met, the last axis must be {width}")

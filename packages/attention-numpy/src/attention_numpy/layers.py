@@ -6,7 +6,7 @@ Letters: batch, n (sequence length), d_model, d_ff, V (vocabulary).
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -106,10 +106,10 @@ class Embedding(Layer):
         scatter_rows(ids.reshape(-1), scaled, self.weight.grad)
 
 
-def check_ids(name: str, ids: Array, vocab: int) -> None:
+def check_ids(name: str, ids: Any, vocab: int) -> None:
     """ValueError unless ids are integers from 0 to vocab - 1."""
     if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":
-        met = ids.dtype if isinstance(ids, np.ndarray) else type(ids).__name__
+        met = getattr(ids, "dtype", type(ids).__name__)
         raise ValueError(f"{name}: {met} met, an array of integer ids is needed")
     if ids.size and (ids.min() < 0 or ids.max() >= vocab):
         wrong = ids.min() if ids.min() < 0 else ids.max()
@@ -140,14 +140,14 @@ class LayerNorm(Layer):
         gamma = self.weight.data
         check_input("x", x, gamma.dtype, len(gamma))
         rows = x.reshape(-1, len(gamma))
-        x_hat = rows - (rows @ np.full(len(gamma), 1 / len(gamma), x.dtype))[:, None]
+        x_hat: Array = rows - (rows @ np.full(len(gamma), 1 / len(gamma), x.dtype))[:, None]
         inverse_std = np.vecdot(x_hat, x_hat)  # sums of squares
         inverse_std /= len(gamma)
         inverse_std += x.dtype.type(self.eps)
         np.reciprocal(np.sqrt(inverse_std, out=inverse_std), out=inverse_std)
         x_hat *= inverse_std[:, None]
         self.keep(x_hat, inverse_std)
-        y = x_hat * gamma
+        y: Array = x_hat * gamma
         y += self.bias.data
         return y.reshape(x.shape)
 

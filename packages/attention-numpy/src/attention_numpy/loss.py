@@ -21,7 +21,7 @@ def cross_entropy(
     Cost: one exp an element. Numerics: the sum of exponentials is at least 1, so the logarithm is finite for logits of
     any size. With no real target at all, L and dlogits are 0.
     """
-    if not isinstance(logits, np.ndarray) or logits.dtype not in (np.float32, np.float64) or logits.ndim < 1:
+    if getattr(logits, "dtype", None) not in (np.float32, np.float64) or logits.ndim < 1:
         raise ValueError("logits: an array (..., V) of float32 or float64 is needed")
     if logits.shape[:-1] != np.shape(targets):
         raise ValueError(f"targets: shape {np.shape(targets)} met, {logits.shape[:-1]} fits the logits")

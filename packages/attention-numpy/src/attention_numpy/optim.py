@@ -26,7 +26,7 @@ class NoamSchedule:
 
     def __call__(self, step: int) -> float:
         """The learning rate of this step."""
-        return self.factor * self.d_model**-0.5 * min(step**-0.5, step * self.warmup**-1.5)
+        return float(self.factor * self.d_model**-0.5 * min(step**-0.5, step * self.warmup**-1.5))
 
 
 class LinearSchedule:
