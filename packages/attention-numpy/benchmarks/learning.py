@@ -9,11 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dlpapers_shared.timing import write_record
-
 from attention_numpy.allocator import reuse_memory
 from attention_numpy.recipes import RECIPES
 from attention_numpy.training import Trainer
+from dlpapers_shared.timing import write_record
 
 RESULTS = Path(__file__).parent.parent / "results"
 TARGETS = {  # exact match, CPU-seconds

@@ -1,6 +1,5 @@
 """Equal to torch.nn.Transformer and torch's autograd in float64: logits, loss and every gradient."""
 
-
 import numpy as np
 from attention_numpy import Transformer, TransformerConfig, cross_entropy
 from hypothesis import given, settings

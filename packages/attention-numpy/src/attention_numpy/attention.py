@@ -83,7 +83,7 @@ class KeyValueCache:
 
 
 class MultiHeadAttention(Layer):
-    """MultiHead(Q, K, V) = Concat(head_1 .. head_h) W^O,  head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V) — section 3.2.2.
+    """MultiHead(Q, K, V) = Concat(head_1 .. head_h) W^O,  head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V)   — 3.2.2.
 
     x: (batch, n, d_model) gives the queries; memory: (batch, m, d_model) the keys and values; without memory,
     x gives all three (self-attention; causal by its mask). Output: (batch, n, d_model).
@@ -125,7 +125,7 @@ class MultiHeadAttention(Layer):
     def forward(
         self, x: Array, memory: Array | None = None, mask: Array | None = None, seen: dict[str, Array] | None = None
     ) -> Array:
-        """(batch, n, d_model) -> the same. mask as in attention; the weights are put into `seen` by this layer's name."""
+        """(batch, n, d_model) -> the same. `seen` receives the weights P by this layer's name."""
         d_model = self.in_proj_weight.data.shape[1]
         for name, value in (("x", x), ("memory", x if memory is None else memory)):
             check_input(name, value, self.in_proj_weight.data.dtype, d_model)

@@ -61,7 +61,8 @@ def log_softmax(x: Array) -> Array:
 
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """dx = dy - exp(y) * sum_j dy_j,   y being the log-softmax."""
-    return dy - np.exp(y) * dy.sum(-1, keepdims=True)
+    dx: Array = dy - np.exp(y) * dy.sum(-1, keepdims=True)
+    return dx
 
 
 _STEP, _REACH, _ORDER = 1 / 16, 6.0, 11

@@ -132,7 +132,7 @@ class TextObjective:
         return (windows[:, :-1],), windows[:, 1:], None
 
     def evaluate(self, model: Any, count: int) -> dict[str, float]:
-        """Loss a character, in nats, over at most `count` windows of the last tenth of the text, which is never trained on."""
+        """Loss a character, in nats, over at most `count` windows of the text's last tenth, never trained on."""
         count = max(1, min(count, (len(self.held_out) - 1) // self.length))
         windows = [self.held_out[i * self.length : (i + 1) * self.length + 1] for i in range(count)]
         losses = []

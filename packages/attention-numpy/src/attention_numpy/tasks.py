@@ -20,10 +20,18 @@ DIGITS = list("0123456789")
 TaskName = Literal["number-words", "number-digits", "copy", "reverse", "sort", "addition"]
 Split = Literal["train", "held-out"]
 
-ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+# fmt: off
+ENGLISH = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]
 ENGLISH_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf", "dreizehn", "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn"]
+GERMAN = [
+    "null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf",
+    "dreizehn", "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn",
+]
 GERMAN_TENS = ["zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
+# fmt: on
 
 
 def english(n: int) -> list[str]:
@@ -128,8 +136,8 @@ def padded(rows: list[list[int]]) -> Array:
 class NumberWords(Task):
     """English number words to German ones, below a million: tens and units cross."""
 
-    source_symbols = [*ENGLISH, *ENGLISH_TENS, "hundred", "thousand"]
-    target_symbols: Sequence[str] = [*GERMAN, *GERMAN_TENS, "ein", "und", "hundert", "tausend"]
+    source_symbols: Sequence[str] = (*ENGLISH, *ENGLISH_TENS, "hundred", "thousand")
+    target_symbols: Sequence[str] = (*GERMAN, *GERMAN_TENS, "ein", "und", "hundert", "tausend")
 
     def number(self, rng: Rng) -> int:
         """Every length from two to six digits is as likely."""
