@@ -38,6 +38,7 @@ class Shape:
     length: int = 32
 
     def ids(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Source, target inputs, targets."""
         rng = np.random.default_rng(0)
         src = rng.integers(1, self.vocab, (self.batch, self.length))
         tgt = rng.integers(1, self.vocab, (self.batch, self.length + 1))
@@ -63,6 +64,23 @@ def ours(s: Shape) -> Step:
     return step
 
 
+def our_greedy(s: Shape, length: int) -> Step:
+    """64 sources, `length` steps each: no source ends early, as the end-of-sequence id can never win."""
+    model = Transformer(
+        TransformerConfig(s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True)
+    )
+    model.generator.bias.data[2] = -1e9
+    src = np.random.default_rng(0).integers(3, s.vocab, (64, s.length))
+    return lambda: model.generate(src, max_length=length)
+
+
+def torch_greedy(s: Shape, length: int) -> Step:
+    """The same in torch, with preallocated caches."""
+    model = FusedTransformer(s).eval()
+    src = torch.tensor(np.random.default_rng(0).integers(3, s.vocab, (64, s.length)))
+    return lambda: model.greedy(src, 1, length)
+
+
 class Embedded(nn.Module):
     """Embeddings, positions and the last linear map, around a core that subclasses supply."""
 
@@ -74,6 +92,7 @@ class Embedded(nn.Module):
         self.register_buffer("table", torch.tensor(sinusoid(512, s.d_model), dtype=torch.float32))
 
     def embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        """Scaled embeddings and positions, dropped out."""
         return self.dropout(embedding(ids) * self.scale + self.table[: ids.shape[1]])
 
 
@@ -86,6 +105,7 @@ class TorchTransformer(Embedded):
         self.register_buffer("causal", nn.Transformer.generate_square_subsequent_mask(s.length))
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        """Logits."""
         h = self.core(self.embed(self.src, src), self.embed(self.tgt, tgt), tgt_mask=self.causal, tgt_is_causal=True)
         return self.out(h)
 
@@ -101,10 +121,12 @@ class FusedAttention(nn.Module):
         self.last = nn.Linear(s.d_model, s.d_model)
 
     def heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
+        """(batch, n, count * d_model) -> count times (batch, h, n, d_k)."""
         batch, n, width = x.shape
         return x.view(batch, n, count, self.n_heads, width // count // self.n_heads).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, x: Tensor, memory: Tensor | None = None, causal: bool = False) -> Tensor:
+        """(batch, n, d_model) -> the same."""
         if self.memory is None:
             q, k, v = self.heads(self.first(x), 3)
         else:
@@ -137,9 +159,11 @@ class FusedLayer(nn.Module):
         self.dropout = nn.Dropout(s.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
+        """The last sub-layer."""
         return self.norms[-1](x + self.dropout(self.narrow(self.dropout(F.relu(self.wide(x))))))
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """(batch, n, d_model) -> the same."""
         x = self.norms[0](x + self.dropout(self.self_attention(x, causal=self.decoder)))
         if self.cross_attention is not None:
             x = self.norms[1](x + self.dropout(self.cross_attention(x, memory)))
@@ -156,12 +180,14 @@ class FusedTransformer(Embedded):
         self.norms = nn.ModuleList(nn.LayerNorm(s.d_model) for _ in range(2))
 
     def encode(self, src: Tensor) -> Tensor:
+        """The memory."""
         x = self.embed(self.src, src)
         for layer in self.encoder:
             x = layer(x)
         return self.norms[0](x)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        """Logits."""
         memory, x = self.encode(src), self.embed(self.tgt, tgt)
         for layer in self.decoder:
             x = layer(x, memory)

@@ -94,7 +94,7 @@ def test_embeddings_gradient_adds_up_over_repeated_ids():
 def test_the_models_gradients_are_those_of_finite_differences_with_dropout_too(norm, tie):
     rows = check_model(norm, tie, dropout=0.2, label_smoothing=0.1, seed=3)
     assert max(row.error for row in rows) <= 1e-6, max(rows, key=lambda row: row.error)
-    assert len(rows) == len({row.name for row in rows}) > 70
+    assert len(rows) == len({row.name for row in rows}) > 60
 
 
 def test_the_language_models_gradients_are_those_of_finite_differences():

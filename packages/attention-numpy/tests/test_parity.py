@@ -226,13 +226,13 @@ def test_with_fixed_dropout_masks_in_every_place_all_gradients_are_equal(norm, r
     masks = {
         name: [keep for (keep,) in layer._stack] for name, layer in model.named_layers() if isinstance(layer, Dropout)
     }
-    # the feed-forward dropout stands under its layer's own name, the encoder's layers have 2 + 2 places, the decoder's 3 + 3
+    # a layer drops after each sub-layer, in each attention and in the feed-forward network; embeddings twice
     assert len(masks) == 1 + 2 * 4 + 2 * 6
     assert {len(found) for name, found in masks.items() if name != "position.dropout"} == {1}
     assert 0.6 < np.mean([keep.mean() for found in masks.values() for keep in found]) < 0.9
     theirs = WithMasks(config, model.state_dict(), masks)
     their_logits = theirs.logits(src, tgt)
-    loss, dlogits = cross_entropy(logits, targets)
+    _, dlogits = cross_entropy(logits, targets)
     torch.nn.functional.cross_entropy(their_logits.flatten(0, 1), torch.tensor(targets).flatten()).backward()
     model.backward(dlogits)
     assert relative_error(logits, their_logits.detach().numpy()) <= TOLERANCE

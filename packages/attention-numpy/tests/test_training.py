@@ -63,9 +63,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(kind, tmp_path):
     whole = Trainer(config)
     whole.run(tmp_path / "whole", eval_every=5, eval_count=10)
 
-    class Stop(Exception):
-        pass
-
     def stop_at_seven(metrics):
         if metrics["step"] == 7:
             raise KeyboardInterrupt
@@ -86,7 +83,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(kind, tmp_path):
 
 def test_another_configuration_is_not_resumed(tmp_path):
     Trainer(TINY).save(tmp_path)
-    with pytest.raises(ValueError, match="resume: .* has another d_model, seed"):
+    with pytest.raises(ValueError, match=r"resume: .* has another d_model, seed"):
         Trainer(replace(TINY, d_model=32, seed=3)).restore(tmp_path)
     (tmp_path / "config.json").write_text('{"nonsense": 1}')
     with pytest.raises(ValueError, match="no configuration of this version"):
@@ -99,7 +96,7 @@ def test_a_finished_run_is_loaded_and_gives_the_same_outputs(tmp_path):
     run = load_run(tmp_path)
     source = run.objective.task.encode("hello")
     assert run.model.generate(source) == trainer.model.generate(source)
-    with pytest.raises(ValueError, match="holds no config.json"):
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
         load_run(tmp_path / "nowhere")
 
 
@@ -204,7 +201,7 @@ def test_a_step_allocates_at_most_half_again_what_it_must_keep(dropout):
     def step(measure=lambda: None):
         logits = model(src, tgt[:, :-1])
         kept = measure()
-        loss, dlogits = cross_entropy(logits, tgt[:, 1:], label_smoothing=0.1, ignore_index=0)
+        _, dlogits = cross_entropy(logits, tgt[:, 1:], label_smoothing=0.1, ignore_index=0)
         model.backward(dlogits)
         clip_gradients(model.parameters(), 1.0)
         optimizer.step()
