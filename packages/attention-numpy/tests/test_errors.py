@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_changes_nothing():
     lacking = {name: value for name, value in state.items() if name != "generator.bias"}
     for wrong, message in [
         (wider, r"src_embed.weight has shape \(7, 16\), this model's has \(7, 8\)"),
-        (deeper, "encoder.layers.1"),
+        (deeper, r"holds decoder\.layers\.1\."),
         (poisoned, "generator.bias holds NaN"),
         (lacking, "lacks generator.bias"),
     ]:

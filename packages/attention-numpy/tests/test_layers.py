@@ -153,7 +153,7 @@ def test_tied_embeddings_are_one_matrix_under_three_names_and_their_gradients_ad
 
 def test_the_state_has_torchs_names_and_goes_back_in():
     model, other = Transformer(CONFIG, seed=1), Transformer(CONFIG, seed=2)
-    core = torch.nn.Transformer(8, 2, 1, 1, 12)
+    core = torch.nn.Transformer(8, 2, 1, 1, 12, batch_first=True)
     own = {"src_embed.weight", "tgt_embed.weight", "generator.weight", "generator.bias"}
     final = {f"{side}.norm.{part}" for side in ("encoder", "decoder") for part in ("weight", "bias")}
     assert set(model.state_dict()) - own == set(core.state_dict()) - final

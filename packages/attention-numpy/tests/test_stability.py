@@ -177,6 +177,12 @@ def test_a_nan_made_on_the_way_back_is_named_too():
         training_step(model, Adam(model.parameters()), np.random.default_rng(0))
 
 
+def test_a_nan_that_came_in_is_no_layers_fault():
+    model = Transformer(SMALL)
+    with detect_anomaly(model), pytest.raises(AnomalyError, match="input of the backward pass of Transformer"):
+        model.backward(model(np.ones((1, 2), int), np.ones((1, 2), int)) * np.float32(np.nan))
+
+
 def test_an_overflow_is_named_by_the_layer_in_which_it_happened():
     model = Transformer(SMALL)
     model.parameters().named["encoder.layers.0.linear2.bias"].data[:] = 3e38

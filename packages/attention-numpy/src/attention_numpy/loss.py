@@ -45,10 +45,10 @@ def cross_entropy(
         raise ValueError("logits: they hold NaN or infinity")
     z = z - top
     z_target = z[rows, y]
-    z_mean = z @ np.full(vocab, 1 / vocab, z.dtype) if eps else z_target
+    wanted = z_target if eps == 0 else dtype(1 - eps) * z_target + dtype(eps) * (z @ np.full(vocab, 1 / vocab, z.dtype))
     np.exp(z, out=z)
     total = z @ np.ones(vocab, z.dtype)
-    losses = np.log(total) - dtype(1 - eps) * z_target - dtype(eps) * z_mean
+    losses = np.log(total) - wanted
     loss = float(losses @ weight)
     if not np.isfinite(loss):
         raise ValueError(f"logits: a target has the probability 0 (the loss would be {loss})")
