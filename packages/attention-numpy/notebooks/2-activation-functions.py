@@ -274,13 +274,11 @@ assert cost["ReLU"] < cost["GELU"]
 # %%
 ab = new_rng(3).standard_normal((4, 10))
 for name, gate in GATES.items():
-    y = gate.value(ab)
-    u = new_rng(4).standard_normal(ab.shape)
-    numeric = (gate.value(ab + 1e-6 * u).sum() - gate.value(ab - 1e-6 * u).sum()) / 2e-6
-    print(
-        f"{name:7} slope along a direction {numeric:+.6f}, analytic {(gate.backward(np.ones_like(y), ab) * u).sum():+.6f}"
-    )
-    assert math.isclose(numeric, float((gate.backward(np.ones_like(y), ab) * u).sum()), rel_tol=1e-5)
+    direction = new_rng(4).standard_normal(ab.shape)
+    above, below = (gate.value(ab + h * direction).sum() for h in (1e-6, -1e-6))
+    analytic = float((gate.backward(np.ones((4, 5)), ab) * direction).sum())
+    print(f"{name:7} slope along a direction {(above - below) / 2e-6:+.6f}, analytic {analytic:+.6f}")
+    assert math.isclose((above - below) / 2e-6, analytic, rel_tol=1e-5)
 
 # %% [markdown]
 # ## When to use which
@@ -307,9 +305,9 @@ assert {"LeakyReLU", "Softplus"} & set(alive)
 # | --- | --- | --- |
 # | hidden layers, first try | ReLU, He's weights | cheapest; gradients keep their size through 50 layers |
 # | units die (high learning rate) | LeakyReLU, PReLU; or LayerNorm before it | a slope on both sides cannot die |
-# | Transformers | GELU or SiLU; in a gate, GEGLU or SwiGLU | smooth, few dead units; matrix products hide the cost |
+# | Transformers | GELU or SiLU; gated, GEGLU or SwiGLU | smooth, few dead units; matrix products hide the cost |
 # | deep and without normalisation | SELU with LeCun's weights | holds mean and variance by itself |
 # | on small devices | ReLU, HardSwish | no exp |
-# | output that is a probability | sigmoid (one), softmax (several) | their range; the loss's logarithm undoes saturation |
+# | output that is a probability | sigmoid (one), softmax (several) | their range; the loss undoes saturation |
 # | gates of recurrent cells | sigmoid and tanh | bounded; stacked fifty deep, their gradient vanishes |
 # | output that must be positive | Softplus | its slope is never 0 on the side that matters |
