@@ -11,6 +11,7 @@ from attention_numpy import (
     Linear,
     MultiHeadAttention,
     NoamSchedule,
+    PositionwiseFeedForward,
     Transformer,
     TransformerConfig,
     clip_gradients,
@@ -87,6 +88,13 @@ def test_a_gradient_that_does_not_fit_is_refused_and_the_right_one_may_follow(wr
 def test_a_layer_refuses_what_does_not_fit(layer, x, message):
     with pytest.raises(ValueError, match=message):
         layer.forward(x)
+
+
+def test_a_layer_of_two_dtypes_is_refused():
+    layer = PositionwiseFeedForward(4, 8)
+    layer.linear2 = Linear(8, 4, dtype=np.float64)
+    with pytest.raises(ValueError, match="parameters: float32 and float64 met"):
+        layer.parameters()
 
 
 def test_cross_attention_refuses_a_memory_of_another_dtype():

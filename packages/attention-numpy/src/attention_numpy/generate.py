@@ -169,11 +169,9 @@ def beam_search(
         logp = log_softmax(state.step(ids).astype(np.float64))
         vocab = logp.shape[-1]
         total = (scores.reshape(-1, 1) + logp).reshape(batch, beam * vocab)
-        keep = min(beam, total.shape[1])
-        order = np.argsort(-total, axis=1, kind="stable")[:, :keep]
-        order = np.pad(order, ((0, 0), (0, beam - keep)))
+        order = np.argsort(-total, axis=1, kind="stable")[:, :beam]
         scores = np.take_along_axis(total, order, 1)
-        scores[np.arange(beam) >= np.minimum(room, keep)[:, None]] = -np.inf
+        scores[np.arange(beam) >= room[:, None]] = -np.inf
         parents = (order // vocab + np.arange(batch)[:, None] * beam).reshape(-1)
         ids = (order % vocab).reshape(-1)
         tokens = np.concatenate([tokens[parents], ids[:, None]], axis=1)

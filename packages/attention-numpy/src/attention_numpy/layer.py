@@ -44,8 +44,10 @@ class ParameterVector:
         unique = list({id(p): p for p in self.named.values()}.values())
         if any(p.in_vector for p in unique):
             raise ValueError("parameters: they belong to a larger model already; take that model's parameters()")
-        dtype = np.result_type(*(p.data for p in unique)) if unique else np.dtype(np.float32)
-        self.data: Array = np.empty(sum(p.data.size for p in unique), dtype)
+        dtypes = {p.data.dtype for p in unique} or {np.dtype(np.float32)}
+        if len(dtypes) > 1:
+            raise ValueError(f"parameters: {' and '.join(sorted(map(str, dtypes)))} met, one dtype is needed")
+        self.data: Array = np.empty(sum(p.data.size for p in unique), dtypes.pop())
         self.grad: Array = np.zeros_like(self.data)
         start = 0
         for parameter in unique:
