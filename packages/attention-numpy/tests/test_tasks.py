@@ -63,7 +63,7 @@ def test_sums_are_right_in_both_orders():
             a, b = map(int, "".join(source).split("+"))
             digits = "".join(target)
             assert int(digits[::-1] if flipped else digits) == a + b
-        assert {len(source) for source, _ in pairs} == {7}
+        assert {len(source) for source, _ in pairs} >= {5, 6, 7}
 
 
 def test_number_words_become_digits():

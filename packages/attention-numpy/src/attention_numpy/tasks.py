@@ -210,7 +210,7 @@ class Sort(LetterTask):
 
 @dataclass
 class Addition(Task):
-    """a+b -> the sum, of two numbers of `digits` digits. Reversed, each digit needs only the carry of the last."""
+    """a+b -> the sum, of numbers of up to `digits` digits. Reversed, each digit needs only the carry of the last."""
 
     digits: int = 3
     reversed: bool = True
@@ -224,7 +224,7 @@ class Addition(Task):
 
     def candidate(self, rng: Rng) -> tuple[str, list[str], list[str]]:
         """Two numbers and their sum."""
-        a, b = rng.integers(10 ** (self.digits - 1), 10**self.digits, 2).tolist()
+        a, b = rng.integers(0, 10**self.digits, 2).tolist()
         total = str(a + b)
         return f"{a}+{b}", list(f"{a}+{b}"), list(total[::-1] if self.reversed else total)
 
