@@ -1,10 +1,13 @@
-"""Time of one training step, ours and others' in turn: 1 thread by CPU time, 2 threads by wall time. Two minutes.
+"""Time of one training step, ours and others' in turn: 1 thread by CPU time, 2 threads by wall time.
+
+`step.py [THREADS ...]`, 1 and 2 by default; a minute each.
 
 float32, batch 32, length 32; forward, backward, clipping, Adam. Freed memory is kept for all sides alike.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import peers
@@ -33,25 +36,25 @@ def rows(threads: int, clock: Clock) -> list[dict[str, object]]:
                 CLASS: (peers.torch_step(SMALL, TorchTransformer, False), 0.65),
                 "HIPS autograd, the same forward pass": (peers.autograd_step(SMALL), 0.30),
             },
-            11,
+            7,
         ),
         (
             "d128, 2+2 layers, dropout 0",
             peers.ours(UNDROPPED),
             {"the matrix products alone": (peers.matrix_products(UNDROPPED), 1.15)},
-            31,
+            15,
         ),
         (
             "d256, 4+4 layers, vocabulary 1,000",
             peers.ours(LARGE),
             {CLASS: (peers.torch_step(LARGE, TorchTransformer, False), 0.75)},
-            7,
+            5,
         ),
         (
             f"greedy decoding, 64 sources, {GREEDY_STEPS} steps",
             peers.our_greedy(SMALL, GREEDY_STEPS),
             {"PyTorch eager, cached, fused attention": (peers.torch_greedy(SMALL, GREEDY_STEPS), 1.0)},
-            11,
+            7,
         ),
     ]
     found: list[dict[str, object]] = []
@@ -75,18 +78,24 @@ def rows(threads: int, clock: Clock) -> list[dict[str, object]]:
     return found
 
 
-def main() -> None:
-    reuse_memory()
+def record(threads: int, clock: Clock) -> None:
+    """Measure with so many threads and write the results."""
     write_record(
-        Path(__file__).parent.parent / "results" / "speed.json",
-        title="Speed of a training step and of greedy decoding",
-        command="python benchmarks/step.py",
+        Path(__file__).parent.parent / "results" / f"speed-{threads}.json",
+        title=f"Speed of a training step and of greedy decoding, threads: {threads}",
+        command=f"python benchmarks/step.py {threads}",
         seed=0,
-        rows=[*rows(1, "cpu"), *rows(2, "wall")],
+        rows=rows(threads, clock),
         distributions=["numpy", "torch", "autograd"],
         note="float32, batch 32, length 32, dropout 0.1, without padding; forward, backward, clipping, Adam; the sides "
         "take turns, each ratio is the median over the rounds. glibc keeps freed memory (allocator.py), for all sides.",
     )
+
+
+def main() -> None:
+    reuse_memory()
+    for threads in map(int, sys.argv[1:] or ("1", "2")):
+        record(threads, "cpu" if threads == 1 else "wall")
 
 
 if __name__ == "__main__":
