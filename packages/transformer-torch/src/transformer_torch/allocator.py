@@ -1,4 +1,4 @@
-"""Keep freed memory in the process. What it buys: a training step without page faults, in four fifths of the time or less."""
+"""Keep freed memory in the process: a training step without page faults takes four fifths of the time or less."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 def keep_memory() -> bool:
     """Have glibc keep freed tensors for the next ones; returns whether it was possible (Linux with glibc).
 
-    By default glibc maps every large tensor afresh and unmaps it when it is freed, so that each training step touches each page of
-    each activation for the first time, over and over. Call this before the first large allocation. The process holds on to its
-    peak memory in return.
+    By default glibc maps every large tensor afresh and unmaps it when it is freed, so that each training step touches
+    each page of each activation for the first time, over and over. Call this before the first large allocation. The
+    process holds on to its peak memory in return.
     """
     if not sys.platform.startswith("linux"):
         return False

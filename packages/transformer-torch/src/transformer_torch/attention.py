@@ -58,10 +58,10 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int, d_k: int, d_v: int) -> None:
         super().__init__()
         self.n_heads, self.d_k, self.d_v = n_heads, d_k, d_v
-        self.widths = (n_heads * d_k, n_heads * d_k, n_heads * d_v)
+        self.widths = [n_heads * d_k, n_heads * d_k, n_heads * d_v]
         self.w_qkv = nn.Linear(d_model, sum(self.widths))
         self.w_o = nn.Linear(n_heads * d_v, d_model)
-        for part in self.w_qkv.weight.data.split(self.widths):
+        for part in torch.split(self.w_qkv.weight.data, self.widths):
             nn.init.xavier_uniform_(part)
         nn.init.xavier_uniform_(self.w_o.weight)
         nn.init.zeros_(self.w_qkv.bias)
@@ -69,7 +69,7 @@ class MultiHeadAttention(nn.Module):
 
     def split_heads(self, x: Float[Tensor, "batch n width"]) -> Float[Tensor, "batch {self.n_heads} n head"]:
         """(batch, n, h * d) -> (batch, h, n, d)."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
 
     def queries(self, x: Float[Tensor, "batch n d_model"]) -> Float[Tensor, "batch {self.n_heads} n {self.d_k}"]:
         """Q W^Q, in heads."""
@@ -81,12 +81,12 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Float[Tensor, "batch {self.n_heads} n {self.d_k}"], Float[Tensor, "batch {self.n_heads} n {self.d_v}"]]:
         """K W^K and V W^V, in heads."""
         kv = F.linear(x, self.w_qkv.weight[self.widths[0] :], self.w_qkv.bias[self.widths[0] :])
-        k, v = kv.split(self.widths[1:], -1)
+        k, v = torch.split(kv, self.widths[1:], -1)
         return self.split_heads(k), self.split_heads(v)
 
     def queries_keys_and_values(self, x: Float[Tensor, "batch n d_model"]) -> tuple[Tensor, Tensor, Tensor]:
         """All three for self-attention, in heads, by one product."""
-        q, k, v = self.w_qkv(x).split(self.widths, -1)
+        q, k, v = torch.split(self.w_qkv(x), self.widths, -1)
         return self.split_heads(q), self.split_heads(k), self.split_heads(v)
 
     def combine(self, heads: Float[Tensor, "batch {self.n_heads} n {self.d_v}"]) -> Float[Tensor, "batch n d_model"]:

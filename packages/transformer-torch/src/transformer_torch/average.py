@@ -1,4 +1,4 @@
-"""Averaging checkpoints: section 6.1. Nearby ones: snapshots from different phases of a run average to something worse."""
+"""Averaging checkpoints: section 6.1. Nearby ones: the mean of far ones is worse than either."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ def pad(sequences: Sequence[Sequence[int]], pad_id: int = 0) -> Int[Tensor, "bat
 def token_batches(pairs: Sequence[Pair], max_tokens: int, rng: random.Random) -> list[list[int]]:
     """Indices of pairs, in batches of at most `max_tokens` positions, source and target and padding together.
 
-    Pairs are sorted by the lengths of target and source, pairs of equal lengths in random order, cut into batches, and the batches
-    shuffled: little padding, and another grouping in each epoch. A pair longer than the budget is a batch by itself.
+    Pairs are sorted by the lengths of target and source, pairs of equal lengths in random order, cut into batches,
+    and the batches shuffled: little padding, and another grouping in each epoch. A pair longer than the budget is a
+    batch by itself.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens: {max_tokens} is not a positive number of tokens")

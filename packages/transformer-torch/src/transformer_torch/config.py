@@ -63,7 +63,7 @@ class TransformerConfig:
     d_v: int | None = None
     """Width of a value in one head; None: d_model / n_heads."""
     final_norm: bool | None = None
-    """A LayerNorm after the last layer of each stack; None: with norm="pre" only. torch.nn.Transformer always has it."""
+    """A LayerNorm after the last layer of each stack; None: with norm="pre" only. torch.nn.Transformer has one."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_length"):

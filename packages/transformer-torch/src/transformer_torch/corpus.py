@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from transformer_torch.batching import Pair
@@ -45,7 +45,8 @@ class Corpus:
             longest = max(len(src), len(tgt) - 1)
             if longest > max_length:
                 raise ValueError(
-                    f"{self.name}: line {number:,} has {longest:,} tokens; this model has {max_length:,} positions (--max-length)"
+                    f"{self.name}: line {number:,} has {longest:,} tokens; "
+                    f"this model has {max_length:,} positions (--max-length)"
                 )
         return pairs
 
@@ -77,7 +78,7 @@ def read_parallel(src: Path, tgt: Path | None) -> Corpus:
 
 
 def named_corpus(name: str, split: str) -> Corpus:
-    """Multi30k (1605.00459) through the package `dlpapers_shared`; split: train, val, test_2016_flickr, test_2017_flickr, ..."""
+    """Multi30k (1605.00459) through the package `dlpapers_shared`; split: train, val, test_2016_flickr, ..."""
     if name not in NAMED:
         raise ValueError(f"data: {name!r} is none of {', '.join(NAMED)}")
     try:
@@ -86,7 +87,6 @@ def named_corpus(name: str, split: str) -> Corpus:
         raise ValueError(
             f"data: {name} needs the package dlpapers-shared: `pip install ./shared`; or give --src and --tgt"
         ) from None
-    from dlpapers_shared import data
-
-    sides = [read_lines(data.fetch(f"mt/{split}.{language}.gz")) for language in name.split("-")[1:]]
-    return Corpus(*sides, f"{name} {split}")
+    fetch = import_module("dlpapers_shared.data").fetch
+    src, tgt = (read_lines(fetch(f"mt/{split}.{language}.gz")) for language in name.split("-")[1:])
+    return Corpus(src, tgt, f"{name} {split}")

@@ -1,6 +1,7 @@
 """A translation task that needs no file: dates as people write them, in seven languages, to ISO 8601.
 
-"14. März 2021", "le 14 mars 2021" and "3/14/2021" all become "2021-03-14". A slash is American, the month first; dots are European.
+"14. März 2021", "le 14 mars 2021" and "3/14/2021" all become "2021-03-14". With slashes the month stands first, as
+Americans write; with dots or hyphens the day.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ WEEKDAYS = {
     "it": "lunedì martedì mercoledì giovedì venerdì sabato domenica",
     "nl": "maandag dinsdag woensdag donderdag vrijdag zaterdag zondag",
 }
-# d, m, y: day, month, year in digits; D, M: of two digits; N: name of the month, S: its first three letters; W: of the weekday
+# d, m, y: day, month, year in digits; D, M: of two digits; N: name of the month, S: its first three letters; W: of
+# the weekday
 FORMS = {
     "en": ["N d, y", "W, N d, y", "d N y", "S d, y", "d S y", "m/d/y", "M/D/y", "W, d S y"],
     "de": ["d. N y", "W, d. N y", "W, den d. N y", "d.m.y", "D.M.y"],

@@ -93,11 +93,13 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """For each sentence up to `beam` hypotheses, best first: their ids without bos and eos, and their scores.
 
-    The bookkeeping is tensor2tensor's: of the 2K best continuations those that end, if among the best K, join a pool of the K best
-    finished hypotheses, and the K best of the others go on. The search for a sentence ends when K are finished and nothing
-    alive can beat the worst of them: by its present length (stop="heuristic"), or by any length it may reach ("exact").
+    The bookkeeping is tensor2tensor's: of the 2K best continuations those that end, if among the best K, join a pool
+    of the K best finished hypotheses, and the K best of the others go on. The search for a sentence ends when K are
+    finished and nothing alive can beat the worst of them: by its present length (stop="heuristic"), or by any length
+    it may reach ("exact").
 
-    At its longest allowed length, input + extra (section 6.1), a sentence without a finished hypothesis gets its unfinished ones.
+    At its longest allowed length, input + extra (section 6.1), a sentence without a finished hypothesis gets its
+    unfinished ones.
     """
     _checked(model, src, bos, eos, extra)
     if beam < 1:

@@ -30,7 +30,7 @@ print(seconds(torch.float32) / seconds(torch.bfloat16))
 
 @cache
 def cpu_bfloat16_speed() -> float:
-    """How many times as fast as float32 a bfloat16 product is on this CPU; 0: it cannot be done here. Takes a second or two."""
+    """How many times as fast as float32 a bfloat16 product is on this CPU; 0: it cannot be done. Takes a second."""
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=False)
     try:
         return float(done.stdout) if done.returncode == 0 else 0.0
@@ -44,7 +44,9 @@ def choose_device(device: Device) -> torch.device:
     if device == "auto":
         return torch.device(next(name for name, there in here.items() if there))
     if not here[device]:
-        raise ValueError(f"device: {device} is not available here; accepted: {', '.join(n for n, t in here.items() if t)}")
+        raise ValueError(
+            f"device: {device} is not available here; accepted: {', '.join(n for n, t in here.items() if t)}"
+        )
     return torch.device(device)
 
 

@@ -1,9 +1,9 @@
-"""The output projection and its smoothed loss in one, for training on a CPU: the logits of all tokens never exist at once.
+"""The output projection and its smoothed loss in one, for a CPU: the logits of all tokens never exist at once.
 
-With a vocabulary of thousands the logits are the largest tensors of a training step, and softmax, loss and their backward passes go
-over them a dozen times. Here a block of tokens small enough for the cache is projected, its loss and its gradient are computed
-in place, and the block is forgotten: the gradient of cross-entropy against q is softmax(logits) - q.
-Tested equal to `LabelSmoothing(projection)`.
+With a vocabulary of thousands the logits are the largest tensors of a training step, and softmax, loss and their
+backward passes go over them a dozen times. Here a block of tokens small enough for the cache is projected, its loss
+and its gradient are computed in place, and the block is forgotten: the gradient of cross-entropy against q is
+softmax(logits) - q. Tested equal to `LabelSmoothing(projection)`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _ProjectedLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         dx, dweight = ctx.saved_tensors
         return dx * scale.to(dx.dtype), dweight * scale, None, None, None
 
@@ -61,5 +61,5 @@ def projected_loss(
     block: int = 256,
 ) -> Float[Tensor, ""]:
     """Sum of the smoothed losses of `project(x)`; the targets must hold no padding."""
-    loss: Tensor = _ProjectedLoss.apply(x, weight, targets, smoothing, block)
+    loss: Tensor = _ProjectedLoss.apply(x, weight, targets, smoothing, block)  # type: ignore[no-untyped-call]
     return loss

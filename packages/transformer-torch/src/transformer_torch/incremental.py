@@ -17,9 +17,9 @@ from transformer_torch.model import Transformer
 class DecoderState:
     """Keys and values of all layers. `step` equals the last position of `Transformer.decode`.
 
-    The cache of self-attention is laid out time first, (time, rows, h, d): a new position is written as one block, and reordering the
-    beams copies only the positions that are filled. Keys and values of the source are held once for each sentence: its beams are
-    so many queries of the same memory.
+    The cache of self-attention is laid out time first, (time, rows, h, d): a new position is written as one block,
+    and reordering the beams copies only the positions that are filled. Keys and values of the source are held once
+    for each sentence: its beams are so many queries of the same memory.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention, attention to the encoder's output, the feed-forward network: the right block of Figure 1."""
+    """Masked self-attention, attention to the encoder, the feed-forward network: the right block of Figure 1."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

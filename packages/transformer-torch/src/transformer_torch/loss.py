@@ -7,7 +7,8 @@ Let V be the number of classes, y the right one, eps the smoothing. The target d
     annotated  q(y) = 1 - eps             every other class but padding: eps/(V-2); padding: 0
 
 and the loss of a token is the cross-entropy -sum(q log p); for `annotated` it is KL(q || p), as in the Annotated
-Transformer, which is smaller by the entropy of q and has the same gradient. Positions whose target is padding count for nothing.
+Transformer, which is smaller by the entropy of q and has the same gradient. Positions whose target is padding count
+for nothing.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ class LabelSmoothing(nn.Module):
         target_distribution(mode, eps, 3)
         self.eps, self.mode, self.pad_id, self.reduction = eps, mode, pad_id, reduction
 
-    def forward(
-        self, logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
         """logits of every position, ids of the right classes."""
         right, other, padding, constant = target_distribution(self.mode, self.eps, logits.size(-1))
         counted = targets != self.pad_id  # chosen, not multiplied by zero: 0 * inf is NaN

@@ -43,8 +43,11 @@ class Transformer(nn.Module):
         """
         n = ids.size(1)
         if first + n > self.config.max_length:
-            raise ValueError(f"ids: a sequence of {first + n} tokens; this model has {self.config.max_length} positions")
-        x = self.embedding(ids) * math.sqrt(self.config.d_model) + self.positions(first, n)
+            raise ValueError(
+                f"ids: a sequence of {first + n} tokens; this model has {self.config.max_length} positions"
+            )
+        x = self.embedding(ids) * math.sqrt(self.config.d_model)
+        x = x + self.positions(first, n, x)
         if torch.is_autocast_enabled(x.device.type):
             # the residual stream, too, in the short type: half the memory to move (LayerNorm computes in fp32 inside)
             x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -90,6 +93,21 @@ class Transformer(nn.Module):
         """
         memory, memory_mask = self.encode(src, record)
         return self.project(self.decode(tgt, memory, memory_mask, record))
+
+    @classmethod
+    def from_torch(
+        cls, nn_transformer: nn.Transformer, embedding: nn.Embedding | Tensor, pad_id: int = 0, max_length: int = 512
+    ) -> Transformer:
+        """A model with the weights of a torch.nn.Transformer and of its embedding; see `convert.from_torch`."""
+        from transformer_torch.convert import from_torch
+
+        return from_torch(nn_transformer, embedding, pad_id, max_length)
+
+    def to_torch(self) -> nn.Transformer:
+        """A torch.nn.Transformer with the same weights; see `convert.to_torch`."""
+        from transformer_torch.convert import to_torch
+
+        return to_torch(self)
 
     @property
     def n_parameters(self) -> int:

@@ -23,16 +23,17 @@ def sinusoids(length: int, d_model: int) -> Float[Tensor, "{length} {d_model}"]:
 class SinusoidalPositions(nn.Module):
     """The fixed encoding of section 3.5."""
 
-    table: Tensor
-
     def __init__(self, max_length: int, d_model: int) -> None:
         super().__init__()
-        # kept as float64 would follow no later .half(), so the buffer has the model's own type
-        self.register_buffer("table", sinusoids(max_length, d_model).to(torch.get_default_dtype()), persistent=False)
+        # no buffer: .double() of a buffer that was rounded to float32 would not bring its digits back
+        self.table = sinusoids(max_length, d_model)
+        self.rounded = self.table
 
-    def forward(self, first: int, n: int) -> Float[Tensor, "{n} d_model"]:
-        """The encodings of positions first ... first + n - 1."""
-        return self.table[first : first + n]
+    def forward(self, first: int, n: int, like: Tensor) -> Float[Tensor, "{n} d_model"]:
+        """The encodings of positions first ... first + n - 1, with the type and device of `like`."""
+        if self.rounded.dtype != like.dtype or self.rounded.device != like.device:
+            self.rounded = self.table.to(like.dtype).to(like.device)
+        return self.rounded[first : first + n]
 
 
 class LearnedPositions(nn.Module):
@@ -43,6 +44,6 @@ class LearnedPositions(nn.Module):
         self.table = nn.Parameter(torch.empty(max_length, d_model))
         nn.init.normal_(self.table, std=d_model**-0.5)
 
-    def forward(self, first: int, n: int) -> Float[Tensor, "{n} d_model"]:
+    def forward(self, first: int, n: int, like: Tensor) -> Float[Tensor, "{n} d_model"]:
         """The vectors of positions first ... first + n - 1."""
         return self.table[first : first + n]

@@ -1,4 +1,4 @@
-"""Training: section 5. One `update` is one step of the optimizer, over one or several batches, in one or several processes."""
+"""Training: section 5. An `update` is one step of Adam, over one or several batches, in one or several processes."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Progress:
 class Trainer:
     """Trains a model on pairs of ids.
 
-    With torch.distributed initialized, each process takes its share of the rows of every batch, and gradients are summed:
-    the losses are those of one process.
+    With torch.distributed initialized, each process takes its share of the rows of every batch, and gradients are
+    summed: the losses are those of one process.
     """
 
     def __init__(
@@ -92,9 +92,7 @@ class Trainer:
             model.parameters(), lr=0.0, betas=(0.9, config.beta2), eps=1e-9, fused=self.device.type in ("cpu", "cuda")
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.schedule = NoamSchedule(
-            model.config.d_model, config.warmup, config.factor, config.steps, config.decay
-        )
+        self.schedule = NoamSchedule(model.config.d_model, config.warmup, config.factor, config.steps, config.decay)
         smoothing = LabelSmoothing(config.smoothing, config.smoothing_mode, model.config.pad_id, "sum")
         self.loss = SummedLoss(model, smoothing)
         self.parallel: nn.Module = self.loss
@@ -181,7 +179,8 @@ class Trainer:
     def run(self, report: Callable[[Metrics], None] = lambda metrics: None) -> Transformer:
         """Train from where the run stands to the last step, early stop or `stop`; returns the model that counts.
 
-        report: called after each update with step, tokens, loss, lr, seconds, tokens_per_second, and valid_loss where there is one.
+        report: called after each update with step, tokens, loss, lr, seconds, tokens_per_second, and val_loss where
+        there is one.
         """
         config, progress = self.config, self.progress
         stream = self.batches()
@@ -193,12 +192,13 @@ class Trainer:
             progress.cpu_seconds += time.process_time() - cpu
             metrics = {"step": progress.step, "tokens": progress.tokens, **metrics}
             metrics |= {"seconds": progress.seconds, "tokens_per_second": (progress.tokens - tokens) / wall}
-            if config.average > 1 and (config.steps - progress.step) % config.average_every == 0:
-                self.snapshots = [*self.snapshots, self.weights()][-config.average :]
+            left = config.steps - progress.step
+            if config.average > 1 and left % config.average_every == 0 and left < config.average * config.average_every:
+                self.snapshots.append(self.weights())
             if progress.step % config.valid_every == 0 or progress.step == config.steps:
                 if self.valid:
-                    metrics["valid_loss"] = self.validate()
-                    self._remember(metrics["valid_loss"])
+                    metrics["val_loss"] = self.validate()
+                    self._remember(metrics["val_loss"])
                 self._log(metrics)
                 self.save()
             else:
@@ -238,7 +238,7 @@ class Trainer:
                 file.write(json.dumps({k: round(v, 7) for k, v in metrics.items()}) + "\n")
 
     def save(self) -> None:
-        """Into the run's folder: `model.safetensors`, the weights to use, and `state.safetensors`, all that resuming needs."""
+        """Into the folder: `model.safetensors`, the weights to use; `state.safetensors`, all that resuming needs."""
         if self.out is None or self.rank != 0:
             return
         names = [name for name, _ in self.model.named_parameters()]

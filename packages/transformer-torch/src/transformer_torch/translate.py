@@ -29,7 +29,8 @@ class Translator:
     def __init__(self, model: Transformer, vocabulary: Vocabulary) -> None:
         if len(vocabulary) != model.config.vocab_size:
             raise ValueError(
-                f"vocabulary: {len(vocabulary):,} ids; this model has {model.config.vocab_size:,}: they are of different runs"
+                f"vocabulary: {len(vocabulary):,} ids; this model has {model.config.vocab_size:,}: "
+                "they are of different runs"
             )
         self.model, self.vocabulary = model.eval(), vocabulary
 
@@ -54,7 +55,8 @@ class Translator:
         ids = [*self.vocabulary.encode(line), EOS]
         if len(ids) > self.model.config.max_length:
             raise ValueError(
-                f"line: {len(ids):,} tokens in {line[:40]!r}...; this model has {self.model.config.max_length:,} positions"
+                f"line: {len(ids):,} tokens in {line[:40]!r}...; "
+                f"this model has {self.model.config.max_length:,} positions"
             )
         return ids
 
@@ -97,7 +99,7 @@ class Translator:
 
     @torch.inference_mode()
     def attention(self, line: str, translation: str | None = None) -> tuple[list[str], list[str], dict[str, Tensor]]:
-        """Pieces of the source, pieces of the target (end id included), and all attention weights, (heads, queries, keys).
+        """Pieces of source and target, end ids included, and all attention weights, each (heads, queries, keys).
 
         The query that produced target piece i is row i: `decoder.0.cross` and so on; see `Transformer.forward`.
         """

@@ -10,7 +10,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,11 +90,10 @@ def bpe_package() -> Any:
         metadata.version("dlpapers-bpe")  # another project has the name `bpe` on PyPI
     except metadata.PackageNotFoundError:
         raise ValueError(
-            "vocab: subwords need the package dlpapers-bpe: `pip install ./packages/bpe`; or use --vocab words or characters"
+            "vocab: subwords need the package dlpapers-bpe: `pip install ./packages/bpe`; "
+            "or use --vocab words or characters"
         ) from None
-    import bpe
-
-    return bpe
+    return import_module("bpe")
 
 
 class SubwordVocabulary(Vocabulary):
