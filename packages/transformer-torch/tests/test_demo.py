@@ -29,7 +29,7 @@ def test_dates_of_unseen_days_are_read_exactly(demo):
 
 
 def test_cross_attention_points_at_the_digit_that_is_written(demo):
-    """Of all digits that stand in source and output, at least 90 % are written with the attention's maximum on themselves."""
+    """At least 90 % of the digits that stand in source and output: the attention's maximum is on that very digit."""
     translator, _ = demo
     hits = total = 0
     for pair in date_pairs(200, seed=3, held_out=True):

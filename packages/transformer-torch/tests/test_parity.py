@@ -92,7 +92,7 @@ def test_the_recorded_transformer_in_float64(golden_file):
     src, tgt = torch.tensor(golden["src"]), torch.tensor(golden["tgt"])
     assert np.abs(model.positions.table.numpy() - golden["pe"]).max() < 1e-12
     memory, _ = model.encode(src)
-    assert np.abs((memory.detach().numpy() - golden["memory"]))[src.numpy() != 0].max() < 1e-10
+    assert np.abs(memory.detach().numpy() - golden["memory"])[src.numpy() != 0].max() < 1e-10
     logits = model(src, tgt[:, :-1])
     kept = (tgt[:, 1:] != 0).numpy()
     assert np.abs(logits.detach().numpy() - golden["logits"])[kept].max() < 1e-10

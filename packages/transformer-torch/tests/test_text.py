@@ -178,7 +178,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
         Translator(model, SymbolVocabulary.build(["abc"], ""))
     with pytest.raises(ValueError, match="41 tokens"):
         Translator.load(tmp_path).translate([corpus.src[0][:1] * 40])
-    with pytest.raises(ValueError, match="is .* the folder of a run"):
+    with pytest.raises(ValueError, match="the folder of a run"):
         Translator.load(tmp_path / "nowhere")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])

@@ -190,7 +190,8 @@ def model():
 def test_two_processes_have_the_losses_of_one(tmp_path):
     code = """
     with processes() as rank:
-        trainer = Trainer(model(), TrainConfig(8, 45, accumulate=2, clip=1.0, warmup=20, device="cpu", dtype="float32"), pairs)
+        config = TrainConfig(8, 45, accumulate=2, clip=1.0, warmup=20, device="cpu", dtype="float32")
+        trainer = Trainer(model(), config, pairs)
         seen = []
         trainer.run(lambda metrics: seen.append([metrics["loss"], metrics["grad_norm"]]))
         if rank == 0:
