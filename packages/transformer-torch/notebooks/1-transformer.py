@@ -74,10 +74,9 @@ assert abs(weights.sum().item() - 1) < 1e-6
 for d_k in (4, 64, 512):
     a, b = torch.randn(2, 20_000, d_k)
     products = (a * b).sum(-1)
-    print(
-        f"d_k {d_k:4}   standard deviation {products.std().item():6.2f}   divided {(products / math.sqrt(d_k)).std().item():.2f}"
-    )
-    assert abs((products / math.sqrt(d_k)).std().item() - 1) < 0.05
+    divided = (products / math.sqrt(d_k)).std().item()
+    print(f"d_k {d_k:4}   standard deviation {products.std().item():6.2f}   divided {divided:.2f}")
+    assert abs(divided - 1) < 0.05
 
 # %% [markdown]
 # ## 3.2.2 Several heads, 3.2.3 the mask

@@ -25,7 +25,7 @@ from transformer_torch.loss import LabelSmoothing
 from transformer_torch.model import Transformer
 from transformer_torch.schedule import NoamSchedule
 
-Metrics = dict[str, float]
+Metrics = dict[str, int | float]
 
 
 class SummedLoss(nn.Module):
