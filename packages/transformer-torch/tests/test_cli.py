@@ -110,7 +110,6 @@ BAD = {
     "empty": (["train", "--src", "none", "--tgt", "none", "--vocab", "words"], "empty"),
     "hole": (["train", "--src", "hole", "--tgt", "three", "--vocab", "words"], "line 2 of the source is empty"),
     "missing": (["train", "--src", "nowhere", "--tgt", "two"], "nowhere"),
-    "sizes": (["train", "dates", "--d-model", "30"], "d_model"),
     "long": (["train", "--src", "three", "--tgt", "three", "--vocab", "characters", "--max-length", "3"], "positions"),
     "run": (["translate", "nowhere"], "the folder of a run"),
     "score": (["score", "three", "two"], "3 lines; the reference has 2"),
@@ -130,6 +129,12 @@ def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, case):
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_sizes_that_cannot_be_end_with_2(tmp_path):
+    done = run("train", "dates", "--d-model", "30", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "n_heads=4" in done.stderr
 
 
 def test_help_does_not_wait_for_torch():

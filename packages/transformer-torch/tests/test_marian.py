@@ -35,7 +35,7 @@ def trained():
 
     torch.manual_seed(0)
     ours = Transformer(TransformerConfig(16, 32, 4, 2, 64, 0.0, max_length=128))
-    config = TrainConfig(60, 600, warmup=30, device="cpu", dtype="float32", valid_every=1000)
+    config = TrainConfig(250, 600, warmup=50, factor=0.4, device="cpu", dtype="float32", valid_every=1000)
     Trainer(ours, config, [pair() for _ in range(600)]).run()
     theirs = MarianMTModel(marian_config(16)).eval()
     with torch.no_grad():
