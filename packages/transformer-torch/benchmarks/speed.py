@@ -170,5 +170,5 @@ if __name__ == "__main__":
         rows=rows,
         distributions=["torch", "transformers"],
         note="CPU seconds, five rounds in turn, median ratio. d_model 256, 3 + 3 layers, vocabulary 8,000; batches of "
-        "2,048 positions; 64 sentences of 14 tokens to 20 tokens. Not in bfloat16: its products fail on this virtual CPU.",
+        "2,048 positions; 64 sentences of 14 tokens to 20. Not in bfloat16: its products fail on this virtual CPU.",
     )
