@@ -48,13 +48,19 @@ def _progress(trainer: Trainer) -> Callable[[Metrics], None]:
 
 
 def _carry_out(recipe: Recipe, out: Path, resume: bool) -> Any:
+    import signal
+
     from transformer_torch.run import prepare
     from transformer_torch.translate import Translator
 
     trainer, vocabulary = prepare(recipe, out, resume)
     if trainer.rank == 0:
         _say(f"{len(trainer.pairs):,} pairs, vocabulary {len(vocabulary):,}, {trainer.model.n_parameters:,} parameters")
-    model = trainer.run(_progress(trainer))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        model = trainer.run(_progress(trainer))
+    finally:
+        signal.signal(signal.SIGINT, before)
     if trainer.stop:
         _say(f"stopped at step {trainer.progress.step:,}; go on with: transformer-torch train --resume --out {out}")
     return Translator(model, vocabulary)
@@ -107,12 +113,8 @@ class Demo:
         """Train, test, show."""
         from transformer_torch.dates import date_corpus
         from transformer_torch.pictures import draw_attention, draw_curve
-        from transformer_torch.translate import Translator
 
-        if (self.out / "model.safetensors").exists():
-            translator = Translator.load(self.out)
-        else:
-            translator = _carry_out(RECIPES["dates"][1], self.out, False)
+        translator = _carry_out(RECIPES["dates"][1], self.out, (self.out / "state.safetensors").exists())
         test = date_corpus(500, seed=1, held_out=True)
         found = translator.translate(test.src, beam=1)
         right = sum(a == b for a, b in zip(found, test.tgt, strict=True))
@@ -161,7 +163,8 @@ class Translate:
         translator = Translator.load(self.run, self.device, self.dtype)
         lines = (line.rstrip("\r\n") for line in sys.stdin) if self.input is None else read_lines(self.input)
         if self.nbest == 1:
-            for line in translator.stream(lines, self.beam, self.alpha):
+            at_once = 1 if self.input is None and sys.stdin.isatty() else 512
+            for line in translator.stream(lines, self.beam, self.alpha, at_once):
                 print(line, flush=True)
             return
         for number, pool in enumerate(translator.nbest(list(lines), self.beam, self.alpha), 1):

@@ -6,7 +6,6 @@ Ids 0 to 3 are the same in all of them: padding, begin and end of a sentence, an
 from __future__ import annotations
 
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -107,11 +106,9 @@ class SubwordVocabulary(Vocabulary):
         """Learn `size` ids, the four signs and 256 bytes among them."""
         if size < FIRST + 256:
             raise ValueError(f"vocab_size: {size}; subwords need at least {FIRST + 256}: every byte and four signs")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lines.txt"
-            # each line begins with a space, so that a word is the same at the begin of a line and within it
-            path.write_text("".join(f" {line}\n" for line in lines), encoding="utf-8")
-            return cls(bpe_package().train([path], vocab_size=size - FIRST))
+        # each line begins with a space, so that a word is the same at the begin of a line and within it
+        texts = (" " + line for line in lines)
+        return cls(bpe_package().train_from_iterator(texts, vocab_size=size - FIRST))
 
     def __len__(self) -> int:
         return FIRST + int(self.tokenizer.n_vocab)
