@@ -87,7 +87,7 @@ class Trainer:
         self.dtype = choose_dtype(config.dtype, self.device)
         self.model = model.to(self.device)
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        # every parameter its own rate is pointless here: Adam as in section 5.3, in one fused kernel
+        # section 5.3; the rate is set before each update
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=0.0, betas=(0.9, config.beta2), eps=1e-9, fused=self.device.type in ("cpu", "cuda")
         )
@@ -156,7 +156,10 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.world > 1:
-            dist.all_reduce(total)
+            # one process that was told to stop stops all, or the others would wait for it
+            both = torch.stack([total, torch.full_like(total, float(self.stop))])
+            dist.all_reduce(both)
+            total, self.stop = both[0], bool(both[1] > 0)
         progress.step += 1
         progress.tokens += n_targets + sum(len(self.pairs[i][0]) for batch in batches for i in batch)
         metrics = {"loss": float(total) / n_targets, "lr": rate}
