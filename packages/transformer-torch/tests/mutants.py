@@ -1,7 +1,5 @@
 """Mistakes that people make in this paper; the named tests have to notice each."""
 
-# ruff: noqa: E501 (one line for each)
-
 from mutation import Mutant
 
 PARITY, PROPERTIES, DECODE, TRAINING, TEXT = (
