@@ -2,8 +2,8 @@
 # # Attention Is All You Need, in its own order
 #
 # The paper ([1706.03762](https://arxiv.org/abs/1706.03762)) section by section: each equation, the line of code that
-# is it, and a check that it does what the text says. At the end a model learns to read dates, and shows
-# where it looks.
+# is it, and a check that it does what the text says. What a trained
+# model does, and where it looks, shows `transformer-torch demo`.
 
 # %%
 import inspect
@@ -17,21 +17,12 @@ from transformer_torch import (
     MultiHeadAttention,
     NoamSchedule,
     PositionwiseFeedForward,
-    TrainConfig,
-    Trainer,
-    Transformer,
-    TransformerConfig,
-    Translator,
     scaled_dot_product_attention,
     sinusoids,
 )
-from transformer_torch.allocator import keep_memory
 from transformer_torch.attention import causal_mask
-from transformer_torch.dates import date_pairs
 from transformer_torch.layers import normalized
-from transformer_torch.vocab import BOS, EOS, build_vocabulary
 
-keep_memory()
 torch.manual_seed(0)
 
 
@@ -160,66 +151,3 @@ for p in certainty:
 best = certainty[min(range(500), key=losses.__getitem__)].item()
 print(f"lowest at {best:.3f}")
 assert abs(best - (0.9 + 0.1 / classes)) < 2e-3
-
-# %% [markdown]
-# ## Reading dates
-#
-# The demo's task and recipe: dates as people write them, in seven languages, to ISO 8601. The test is of days that
-# training never saw.
-
-
-# %%
-def learn(pairs, n_ids, steps, **sizes):
-    torch.manual_seed(0)
-    options = {"d_model": 64, "n_heads": 4, "n_layers": 2, "d_ff": 128, "dropout": 0.0, "max_length": 64, **sizes}
-    model = Transformer(TransformerConfig(n_ids, **options))
-    config = TrainConfig(
-        steps, 3000, warmup=steps // 5, decay=3 * steps // 5, clip=1.0, valid_every=steps, device="cpu", dtype="float32"
-    )
-    trainer = Trainer(model, config, pairs)
-    curve = []
-    trainer.run(lambda metrics: curve.append(metrics["loss"]))
-    return model, curve, trainer.progress.cpu_seconds
-
-
-train, test = date_pairs(20_000), date_pairs(300, held_out=True)
-vocabulary = build_vocabulary("characters", [x for p in train for x in (p.text, p.iso)], 0)
-encoded = [([*vocabulary.encode(p.text), EOS], [BOS, *vocabulary.encode(p.iso), EOS]) for p in train]
-model, curve, seconds = learn(encoded, len(vocabulary), 1000)
-translator = Translator(model, vocabulary)
-found = translator.translate([p.text for p in test], beam=1)
-exact = sum(f == p.iso for f, p in zip(found, test, strict=True)) / len(test)
-for p, f in list(zip(test, found, strict=True))[:6]:
-    print(f"{p.text:>34}  ->  {f}")
-print(f"{exact:.1%} exactly right after {seconds:.0f} CPU-seconds")
-assert exact >= 0.99
-plt.plot(curve)
-plt.xlabel("update")
-plt.ylabel("loss, labels smoothed")
-plt.show()
-
-# %% [markdown]
-# ## Where it looks
-#
-# For each character it writes (downwards), the decoder's last layer asks the source (across). It was never told which
-# digit comes from where: the diagonal runs through the year, jumps back to the name of the month, and on to the day.
-
-# %%
-line = "Donnerstag, 14. März 2024"
-source, target, weights = translator.attention(line, "2024-03-14")
-picture = weights["decoder.1.cross"].mean(0)
-figure, axis = plt.subplots(figsize=(8, 4))
-axis.imshow(picture, cmap="Blues", vmin=0)
-axis.set_xticks(range(len(source)), source)
-axis.set_yticks(range(len(target)), target)
-axis.set(xlabel="source", ylabel="written", title="cross-attention, last layer, mean of the heads")
-plt.show()
-
-# %%
-hits = total = 0
-for p in test:
-    attention = translator.attention(p.text, p.iso)[2]["decoder.1.cross"].mean(0)
-    hits += sum(int(attention[i].argmax()) == j for i, j in p.alignment.items())
-    total += len(p.alignment)
-print(f"{hits / total:.1%} of {total} digits that stand in source and output: the maximum is on that very digit")
-assert hits / total >= 0.9
