@@ -14,8 +14,8 @@ RECIPES: dict[str, tuple[TrainConfig, str]] = {
     "copy": (TrainConfig(task="copy", steps=600, lr=3e-3), "4 to 16 letters as they are"),
     "reverse": (TrainConfig(task="reverse", steps=1100, lr=3e-3), "4 to 16 letters from last to first"),
     "sort": (TrainConfig(task="sort", steps=1100, lr=3e-3), "4 to 16 letters in the order of the alphabet"),
-    "addition": (TrainConfig(task="addition", steps=4800, lr=3e-3), "sums of numbers up to 3 digits, written reversed"),
-    "addition-5": (FIVE_DIGITS, "the same up to 5 digits"),
+    "addition": (TrainConfig(task="addition", steps=3000, lr=3e-3), "sums of 3-digit numbers, written reversed"),
+    "addition-5": (FIVE_DIGITS, "the same with 5 digits"),
     "text": (
         TrainConfig(task="text", text="", steps=600, batch=32, d_model=128, d_ff=512, dropout=0.1, norm="pre"),
         "a character language model of --text FILE",

@@ -1,0 +1,65 @@
+"""The output projection and its smoothed loss in one, for a CPU: the logits of all tokens never exist at once.
+
+With a vocabulary of thousands the logits are the largest tensors of a training step, and softmax, loss and their
+backward passes go over them a dozen times. Here a block of tokens small enough for the cache is projected, its loss
+and its gradient are computed in place, and the block is forgotten: the gradient of cross-entropy against q is
+softmax(logits) - q. Tested equal to `LabelSmoothing(projection)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from transformer_torch.loss import LabelSmoothing, target_distribution
+
+
+class _ProjectedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: LabelSmoothing, block: int) -> Tensor:
+        right, other, padding, constant = target_distribution(smoothing.mode, smoothing.eps, weight.size(0))
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        short_weight = weight.to(x.dtype)
+        dx = torch.empty_like(x)
+        dweight = torch.zeros_like(weight, dtype=wide)
+        loss = torch.zeros((), dtype=wide)
+        for start in range(0, len(x), block):
+            rows, y = x[start : start + block], targets[start : start + block, None]
+            logits = (rows @ short_weight.T).to(wide)
+            log_sum = logits.logsumexp(-1, keepdim=True)
+            z_right, z_padding = logits.gather(-1, y), logits[:, smoothing.pad_id, None]
+            mass = right + other * (weight.size(0) - 2) + padding  # q sums to one, but for rounding
+            loss += (mass * log_sum - right * z_right - padding * z_padding).sum() + constant * len(y)
+            if other > 0:
+                loss -= other * (logits.sum() - z_right.sum() - z_padding.sum())
+            # the logits become their gradient, softmax - q
+            grad = logits.sub_(log_sum).exp_()
+            if other > 0:
+                grad.sub_(other)
+            grad.scatter_add_(-1, y, grad.new_full(y.shape, other - right))
+            grad[:, smoothing.pad_id] += other - padding
+            short_grad = grad.to(x.dtype)
+            torch.mm(short_grad, short_weight, out=dx[start : start + block])
+            dweight += short_grad.T @ rows
+        ctx.save_for_backward(dx, dweight)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        dx, dweight = ctx.saved_tensors
+        return dx * scale.to(dx.dtype), dweight * scale, None, None, None
+
+
+def projected_loss(
+    x: Float[Tensor, "tokens d_model"],
+    weight: Float[Tensor, "vocab d_model"],
+    targets: Int[Tensor, " tokens"],
+    smoothing: LabelSmoothing,
+    block: int = 256,
+) -> Float[Tensor, ""]:
+    """Sum of the smoothed losses of `project(x)`; the targets must hold no padding."""
+    loss: Tensor = _ProjectedLoss.apply(x, weight, targets, smoothing, block)  # type: ignore[no-untyped-call]
+    return loss

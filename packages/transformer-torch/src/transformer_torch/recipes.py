@@ -1,0 +1,87 @@
+"""Whole recipes: data, model and training together. Their fields are the options of `train`; knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from transformer_torch.config import TrainConfig, TransformerConfig, from_dict
+
+Kind = Literal["characters", "words", "subwords"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Parallel text and how it becomes ids."""
+
+    src: Path | None = None
+    """Lines of the source language, .gz too; or, without --tgt, a .tsv of both. Nothing at all: generated dates."""
+    tgt: Path | None = None
+    """Lines of the target language."""
+    valid_src: Path | None = None
+    """The same for validation."""
+    valid_tgt: Path | None = None
+    """The same for validation."""
+    data: str | None = None
+    """A published set by its name: multi30k-de-en or multi30k-en-de (needs dlpapers-shared)."""
+    vocab: Kind = "subwords"
+    """subwords need dlpapers-bpe. One vocabulary for both sides, from the training text alone."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Parallel text."""
+    model: TransformerConfig = field(default_factory=lambda: TransformerConfig(8000))
+    """Sizes; vocab_size is what subwords and words are limited to."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Training."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        data = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self.data).items()}
+        return {"data": data, "model": self.model.to_dict(), "train": self.train.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Any, where: str) -> Recipe:
+        """The recipe in a `config.json`; ValueError if there is none."""
+        if not isinstance(values, dict) or not {"data", "model", "train"} <= values.keys():
+            raise ValueError(f"{where}: not the configuration of a run")
+        data = from_dict(DataConfig, values["data"], where)
+        paths = {
+            name: Path(v) for name, v in vars(data).items() if isinstance(v, str) and name not in ("data", "vocab")
+        }
+        model, train = (
+            from_dict(kind, values[k], where) for kind, k in ((TransformerConfig, "model"), (TrainConfig, "train"))
+        )
+        return cls(replace(data, **paths), model, train)
+
+
+SMALL = TransformerConfig(8000, d_model=256, n_heads=8, n_layers=3, d_ff=1024, max_length=256)
+PAPER = TrainConfig(steps=100_000, max_tokens=50_000, valid_every=1000, average=5, average_every=1000)
+
+RECIPES: dict[str, tuple[str, Recipe]] = {
+    "dates": (
+        "Generated dates to ISO 8601, nothing to download: 1 CPU-minute, 0.6 GB.",
+        Recipe(
+            DataConfig(vocab="characters"),
+            TransformerConfig(8000, d_model=64, n_heads=4, n_layers=2, d_ff=128, dropout=0.0, max_length=64),
+            TrainConfig(steps=1000, max_tokens=3000, warmup=200, decay=600, clip=1.0, valid_every=200),
+        ),
+    ),
+    "small": (
+        "Your own text: the model of a laptop (d_model 256, 3 + 3 layers) until validation stops improving.",
+        Recipe(model=SMALL, train=TrainConfig(steps=20_000, max_tokens=2048, warmup=1000, patience=5)),
+    ),
+    "base": (
+        "The base model of Table 3, trained as in section 5. For a GPU.",
+        Recipe(model=TransformerConfig.base(37_000), train=PAPER),
+    ),
+    "big": (
+        "The big model of Table 3, likewise; 300,000 updates, the last 20 checkpoints averaged.",
+        Recipe(model=TransformerConfig.big(37_000), train=replace(PAPER, steps=300_000, average=20)),
+    ),
+}

@@ -1,0 +1,155 @@
+"""The command line, in processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from transformer_torch.__main__ import main
+
+TINY = [
+    "--steps",
+    "6",
+    "--valid-every",
+    "3",
+    "--decay",
+    "0",
+    "--d-model",
+    "16",
+    "--d-ff",
+    "16",
+    "--max-tokens",
+    "400",
+    "--dtype",
+    "float32",
+]
+
+
+def run(*arguments, cwd=None, text=None):
+    return subprocess.run(
+        [sys.executable, "-m", "transformer_torch", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        input=text,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def dates_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    done = run("train", *TINY, "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_train_without_text_leaves_a_whole_run(dates_run):
+    folder, done = dates_run
+    assert done.stdout == ""
+    assert "step 6" in done.stderr
+    names = {p.name for p in (folder / "run").iterdir()}
+    assert {"config.json", "metrics.jsonl", "model.safetensors", "state.safetensors", "vocab.json"} <= names
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert {"tokens", "loss", "lr", "seconds", "tokens_per_second", "val_loss"} <= lines[-1].keys()
+    assert json.loads((folder / "run" / "config.json").read_text())["train"]["steps"] == 6
+
+
+def test_a_folder_with_a_run_is_not_overwritten(dates_run):
+    folder, _ = dates_run
+    before = (folder / "run" / "model.safetensors").read_bytes()
+    done = run("train", *TINY, "--out", "run", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: out: run holds a run already")
+    assert (folder / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_translate_answers_each_line_in_order(dates_run):
+    folder, _ = dates_run
+    done = run("translate", "run", "--beam", "2", cwd=folder, text="4. März 2021\n\n3/4/2021\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stdout.splitlines()[1] == ""
+    (folder / "in.txt").write_text("4. März 2021\n", encoding="utf-8")
+    done = run("translate", "run", "--input", "in.txt", "--beam", "3", "--nbest", "2", cwd=folder)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["1", "1"]
+    assert float(rows[0][1]) >= float(rows[1][1])
+
+
+def test_average_and_score(dates_run):
+    folder, _ = dates_run
+    weights = "run/model.safetensors"
+    done = run("average", weights, weights, "--out", "mean.safetensors", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "mean.safetensors").stat().st_size == (folder / weights).stat().st_size
+    (folder / "lines.txt").write_text("Zwei Hunde laufen über die Wiese .\n", encoding="utf-8")
+    done = run("score", "lines.txt", "lines.txt", cwd=folder)
+    assert done.stdout.splitlines()[0].startswith("BLEU = 100.00")
+
+
+def test_own_text_trains_and_resumes(tmp_path):
+    (tmp_path / "a").write_text("ein Hund\nzwei Hunde\nein Kind\n" * 5, encoding="utf-8")
+    (tmp_path / "b").write_text("a dog\ntwo dogs\na child\n" * 5, encoding="utf-8")
+    text = ["--src", "a", "--tgt", "b", "--valid-src", "a", "--valid-tgt", "b", "--vocab", "words"]
+    sizes = [*TINY, "--n-heads", "2", "--n-layers", "1", "--warmup", "3"]
+    assert run("train", *text, *sizes, "--out", "m", cwd=tmp_path).returncode == 0
+    done = run("train", "--resume", "--out", "m", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "a").write_text("ein Hund\nzwei Hunde\ndas Kind\n" * 5, encoding="utf-8")
+    done = run("train", "--resume", "--out", "m", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not the text that m was trained on" in done.stderr
+
+
+BAD = {
+    "lengths": (["train", "--src", "three", "--tgt", "two", "--vocab", "words"], "3 lines of source, 2 of target"),
+    "empty": (["train", "--src", "none", "--tgt", "none", "--vocab", "words"], "empty"),
+    "hole": (["train", "--src", "hole", "--tgt", "three", "--vocab", "words"], "line 2 of the source is empty"),
+    "missing": (["train", "--src", "nowhere", "--tgt", "two"], "nowhere"),
+    "long": (["train", "--src", "three", "--tgt", "three", "--vocab", "characters", "--max-length", "3"], "positions"),
+    "run": (["translate", "nowhere"], "the folder of a run"),
+    "score": (["score", "three", "two"], "3 lines; the reference has 2"),
+    "validation": (["train", "--src", "three", "--tgt", "three", "--vocab", "words"], "--patience 0"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, monkeypatch, capsys, case):
+    """In this process: eight starts of torch would take most of this file's time."""
+    for name, text in {"three": "a b\nb c\nc d\n", "two": "a b\nb c\n", "none": "", "hole": "a\n\nc\n"}.items():
+        (tmp_path / name).write_text(text)
+    arguments, message = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["transformer-torch", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert shown.err.startswith("error: ")
+    assert len(shown.err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_sizes_that_cannot_be_end_with_2(tmp_path):
+    done = run("train", "dates", "--d-model", "30", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "n_heads=4" in done.stderr
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; sys.argv = ['x', 'train', 'small', '--help']\nfrom transformer_torch.__main__ import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "--d-model" in done.stdout
+
+
+def test_an_unknown_command_ends_with_2():
+    assert run("nonsense").returncode == 2

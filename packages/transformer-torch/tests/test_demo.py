@@ -1,0 +1,40 @@
+"""The demo as it is shipped: a minute of training, so marked slow."""
+
+import subprocess
+import sys
+
+import pytest
+from transformer_torch import Translator
+from transformer_torch.dates import date_pairs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "transformer_torch", "demo", "--out", "dates"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return Translator.load(folder / "dates"), done.stdout
+
+
+def test_dates_of_unseen_days_are_read_exactly(demo):
+    translator, shown = demo
+    right = int(shown.splitlines()[-1].split(" of 500")[0])
+    assert right >= 495
+    pairs = date_pairs(500, seed=2, held_out=True)
+    found = translator.translate([p.text for p in pairs], beam=1)
+    assert sum(f == p.iso for f, p in zip(found, pairs, strict=True)) >= 495
+
+
+def test_cross_attention_points_at_the_digit_that_is_written(demo):
+    """At least 90 % of the digits that stand in source and output: the attention's maximum is on that very digit."""
+    translator, _ = demo
+    hits = total = 0
+    for pair in date_pairs(200, seed=3, held_out=True):
+        weights = translator.attention(pair.text, pair.iso)[2]["decoder.1.cross"].mean(0)
+        hits += sum(int(weights[i].argmax()) == j for i, j in pair.alignment.items())
+        total += len(pair.alignment)
+    assert total > 1000
+    assert hits / total >= 0.9
