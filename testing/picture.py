@@ -26,7 +26,7 @@ def draw() -> Figure:
     for text, loss in OTHERS.items():
         axes.axhline(loss, color="0.5", linestyle="--", linewidth=1)
         axes.annotate(
-            text, (1.0, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color="0.3"
+            text, (0.01, loss), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=8, color="0.3"
         )
     axes.set_xscale("log")
     axes.set_xlim(50, 3000)
