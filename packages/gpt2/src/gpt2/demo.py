@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gpt2.data import TokenFiles, Windows
 from gpt2.model import GPT2, GPT2Config
-from gpt2.pretrained import write_atomically
 from gpt2.prepare import prepare
+from gpt2.pretrained import write_atomically
 from gpt2.settings import OptimConfig, Sampling, TrainConfig
 from gpt2.text import generate_text
 from gpt2.tokenizers import ByteTokenizer, save
@@ -82,6 +82,7 @@ def demo(
         batch_size=16,
         optim=OptimConfig(optimizer="muon", lr=4e-3, warmup=20, schedule="linear", final_lr=0.0),
         eval_every=max(1, steps // 4),
+        dtype="float32",
         seed=seed,
     )
     data = Windows(TokenFiles(out / "data"), model.config.context_length, seed=seed, validation_windows=128)
@@ -94,7 +95,9 @@ def demo(
     attn = model(torch.tensor([tokenizer.encode(sentence)]), return_intermediates=True)[1]["attn"][:, 0]
     layer, head, share = previous_token_head(attn)
     picture = attention_picture(attn[layer, head], sentence)
-    say(f"Layer {layer}, head {head} looks at the byte before ({share:.0%} of its attention). Row: who looks.\n\n{picture}\n")
+    say(
+        f"Layer {layer}, head {head} looks at the byte before ({share:.0%} of its attention). Row: who looks.\n\n{picture}\n"
+    )
 
     exported = GPT2.from_pretrained(run)
     after = generate_text(exported, tokenizer, [PROMPT], 300, sampling, seed=seed)[0]

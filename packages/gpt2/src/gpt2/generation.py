@@ -129,9 +129,7 @@ def flush_right(
     return text, torch.tensor([longest - len(row) for row in rows], device=device)
 
 
-def _check(
-    model: GPT2, text: Tensor, end: int, first: Tensor, generator: Generators, overflow: str
-) -> None:
+def _check(model: GPT2, text: Tensor, end: int, first: Tensor, generator: Generators, overflow: str) -> None:
     if overflow not in ("rebase", "crop"):
         raise ValueError(f"overflow: {overflow!r} is neither rebase nor crop")
     vocab = model.config.vocab_size
@@ -177,8 +175,6 @@ def generate(
         empty = torch.zeros(len(prompts), 0, device=device)
         return (out, torch.cat([empty, *(s.logprobs[:, None] for s in steps)], 1)) if return_logprobs else out
     kept = [[s for s in steps if not s.done[row]] for row in range(len(prompts))]
-    texts = [
-        torch.tensor([*prompt, *(int(s.tokens[row]) for s in kept[row])]) for row, prompt in enumerate(prompts)
-    ]
+    texts = [torch.tensor([*prompt, *(int(s.tokens[row]) for s in kept[row])]) for row, prompt in enumerate(prompts)]
     logprobs = [torch.tensor([float(s.logprobs[row]) for s in kept[row]]) for row in range(len(prompts))]
     return (texts, logprobs) if return_logprobs else texts

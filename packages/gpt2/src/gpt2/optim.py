@@ -6,9 +6,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from gpt2.model import GPT2
+from gpt2.muon import Muon
 from gpt2.settings import OptimConfig
 
 
@@ -46,10 +47,7 @@ def make_optimizers(model: torch.nn.Module, config: OptimConfig) -> list[Optimiz
     if groups:
         found.append(AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True))
     if hidden:
-        # the scale of its update is AdamW's, so that one learning rate serves both
-        found.append(
-            Muon(list(hidden.values()), lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
-        )
+        found.append(Muon(list(hidden.values()), lr=config.lr, weight_decay=config.weight_decay))
     if not found:
         raise ValueError("model: no parameter of it is trained")
     return found

@@ -69,7 +69,7 @@ class TrainConfig:
     micro_batch: int = 0
     """Windows that go through the model at once; 0: all of a process's share. The gradient is the same."""
     optim: OptimConfig = field(default_factory=OptimConfig)
-    dtype: DTypeName = "float32"
+    dtype: DTypeName = "auto"
     """What products are computed in (autocast); weights and optimizer stay float32."""
     compile: bool = False
     """torch.compile: faster on a GPU, slow to start."""

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from torch import Tensor
 
 from gpt2.checkpoint import load_training, save_training
 from gpt2.data import IGNORE, Batches
+from gpt2.devices import autocast, resolve_dtype
 from gpt2.model import GPT2
 from gpt2.optim import flops_per_token, learning_rate, make_optimizers
 from gpt2.pretrained import save, write_atomically, write_json
-from gpt2.settings import DTypeName, TrainConfig
+from gpt2.settings import TrainConfig
 
 
 class TrainingDiverged(ValueError):
@@ -222,26 +223,3 @@ def validate(model: GPT2, data: Batches, batch_size: int, dtype: torch.dtype = t
         count += int((targets != IGNORE).sum())
     model.train(was_training)
     return total / count if count else math.nan
-
-
-def resolve_dtype(name: DTypeName, device: torch.device) -> torch.dtype:
-    """`auto`: bfloat16 where the device computes it natively, else float32."""
-    if name == "auto":
-        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if bf16 else torch.float32
-    found: torch.dtype = getattr(torch, name)
-    return found
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto`: cuda, mps or cpu, the first that is there."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> Any:
-    """Products in `dtype`; nothing to do for float32."""
-    return torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
