@@ -16,7 +16,7 @@ Positional = tyro.conf.Positional
 
 @dataclass
 class Demo:
-    """Train a small GPT-2 on Python's own documentation (about 3 CPU-minutes), look at it, export it, use the export."""
+    """Train a small GPT-2 on Python's own documentation (minutes), look at it, export it, use the export."""
 
     out: Path = Path("runs/demo")
     """Where everything is written."""
@@ -55,6 +55,7 @@ class Prepare:
         print(f"{self.out}: {index['tokens']:,} tokens of {index['documents']:,} documents")
 
 
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 @dataclass
 class Train:
     """Train a model from random weights on token files."""

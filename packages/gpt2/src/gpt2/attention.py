@@ -69,7 +69,7 @@ def sliding_window(
     Queries are taken in blocks of `window`; all that a block may see lies in its own block of keys and the one
     before, so the work is tokens * 2 window. The text is padded at its end, where nothing real looks.
     """
-    batch, heads, tokens, d_k = q.shape
+    batch, _, tokens, _ = q.shape
     if tokens <= window:
         return fused(q, k, v, None, dropout)
     blocks = -(-tokens // window)

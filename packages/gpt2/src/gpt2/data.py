@@ -99,7 +99,7 @@ class Windows:
             raise ValueError(f"order: {order!r} is neither random nor epochs")
         if files.train_tokens <= context_length:
             raise ValueError(
-                f"{files.folder}: {files.train_tokens} tokens to train on are too few for one window of {context_length} + 1"
+                f"{files.folder}: {files.train_tokens} tokens to train on, which is no window of {context_length} + 1"
             )
         self.files, self.length, self.seed, self.order = files, context_length, seed, order
         self.validation_windows = validation_windows

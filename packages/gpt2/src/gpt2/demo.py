@@ -95,9 +95,8 @@ def demo(
     attn = model(torch.tensor([tokenizer.encode(sentence)]), return_intermediates=True)[1]["attn"][:, 0]
     layer, head, share = previous_token_head(attn)
     picture = attention_picture(attn[layer, head], sentence)
-    say(
-        f"Layer {layer}, head {head} looks at the byte before ({share:.0%} of its attention). Row: who looks.\n\n{picture}\n"
-    )
+    say(f"Layer {layer}, head {head} looks at the byte before ({share:.0%} of its attention). Row: who looks.\n")
+    say(picture + "\n")
 
     exported = GPT2.from_pretrained(run)
     after = generate_text(exported, tokenizer, [PROMPT], 300, sampling, seed=seed)[0]

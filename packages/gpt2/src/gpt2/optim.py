@@ -16,7 +16,8 @@ from gpt2.settings import OptimConfig
 def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     """The rate of a step (from 0): up in a line for `warmup` steps, then down to `final_lr` at the last one.
 
-    >>> [round(learning_rate(OptimConfig(lr=1.0, warmup=2, schedule="linear", final_lr=0.0), s, 4), 2) for s in range(4)]
+    >>> config = OptimConfig(lr=1.0, warmup=2, schedule="linear", final_lr=0.0)
+    >>> [learning_rate(config, step, steps=4) for step in range(4)]
     [0.5, 1.0, 1.0, 0.0]
     """
     if step < config.warmup:
