@@ -1,7 +1,6 @@
 """What several tests need: small models and their Hugging Face twins."""
 
 import torch
-
 from gpt2 import GPT2, GPT2Config
 
 SMALL = {"vocab_size": 61, "context_length": 24, "d_model": 32, "n_heads": 4, "n_layers": 3, "dropout": 0.0}

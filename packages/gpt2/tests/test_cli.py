@@ -1,18 +1,118 @@
+"""The command line as a user meets it: real processes."""
+
+import json
 import subprocess
 import sys
 
-
-def run(*arguments):
-    return subprocess.run([sys.executable, "-m", "gpt2", *arguments], capture_output=True, text=True, check=False)
-
-
-def test_cite_names_the_paper():
-    done = run("cite")
-    assert (done.returncode, done.stdout) == (
-        0,
-        "Language Models are Unsupervised Multitask Learners (2019). https://arxiv.org/abs/1904.00001\n",
-    )
+import pytest
+import torch
+from gpt2 import GPT2
+from gpt2.demo import attention_picture, corpus, previous_token_head
+from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
+from small import small_model
 
 
-def test_an_unknown_command_ends_with_2():
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "gpt2", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", **options)
+
+
+def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 400)
+    done = run("prepare", tmp_path / "a.txt", "--out", tmp_path / "data")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 9,601 tokens of 1 documents\n")
+    sizes = ["--d-model", 32, "--n-heads", 2, "--n-layers", 1, "--context-length", 32]
+    options = ["--steps", 60, "--batch-size", 8, "--lr", 0.01, "--warmup", 5, "--dtype", "float32", "--eval-every", 60]
+    done = run("train", tmp_path / "data", "--out", tmp_path / "run", *sizes, *options)
+    assert done.returncode == 0, done.stderr
+    assert "step     60" in done.stderr
+    loss = float(done.stdout.split("val_loss ")[1])
+    assert loss < 1.5
+    found = run("evaluate", tmp_path / "run", "--text", tmp_path / "a.txt").stdout
+    facts = dict(line.split(": ") for line in found.splitlines())
+    assert float(facts["tokens"]) == 9600
+    assert float(facts["loss_per_token"]) == pytest.approx(loss, rel=0.25)
+    assert float(facts["bits_per_byte"]) == pytest.approx(float(facts["loss_per_token"]) / 0.693147, rel=1e-4)
+    assert run("export", tmp_path / "run", "--out", tmp_path / "hf").returncode == 0
+    writing = ["--prompt", "the c", "--max-new-tokens", 30, "--temperature", 0]
+    first, second = (run("generate", tmp_path / name, *writing) for name in ("run", "hf"))
+    assert first.stdout == second.stdout
+    assert first.stdout.startswith("the c")
+    assert len(first.stdout) == len("the c") + 30 + 1
+    samples = run("generate", tmp_path / "hf", *writing[:4], "--samples", 3, "--seed", 1).stdout
+    assert samples.count("\n---\n") == 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    small_model(torch.float32).save_pretrained(folder)
+    save(CharTokenizer("".join(chr(48 + i) for i in range(61))), folder)
+    return folder
+
+
+def test_inspect_says_what_a_model_is(folder):
+    count = GPT2.from_pretrained(folder).parameter_count()
+    out = run("inspect", folder).stdout
+    assert f"parameters: {count:,}\n" in out
+    assert "context_length: 24\n" in out
+
+
+def test_cite_and_help_and_an_unknown_command():
+    assert "better-language-models" in run("cite").stdout
     assert run("nonsense").returncode == 2
+    code = "import sys\nsys.argv = ['gpt2', '--help']\nfrom gpt2.__main__ import main\n"
+    code += "try:\n    main()\nexcept SystemExit:\n    pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, check=False
+    )
+    assert done.returncode == 0  # torch would take seconds
+    assert b"generate" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["generate", "FOLDER", "--prompt", "0", "--top-p", "2"], "top_p: 2.0 is not in [0, 1]"),
+        (["generate", "FOLDER", "--prompt", "é"], "'é' is not one of this model's 61 characters"),
+        (["generate", "nowhere"], "nowhere: neither a folder"),
+        (["train", "FOLDER"], "holds no index.json"),
+        (["prepare", "nowhere.txt", "--out", "x"], "nowhere.txt: no such file"),
+        (["inspect", "FOLDER/config.json"], "neither a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(folder, tmp_path, arguments, complaint):
+    done = run(*[a.replace("FOLDER", str(folder)) for a in arguments], cwd=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_tokenizers_come_back_from_a_models_folder(tmp_path):
+    for tokenizer in (ByteTokenizer(), CharTokenizer("ab é")):
+        save(tokenizer, tmp_path)
+        again = load(tmp_path)
+        assert again.encode("a é") == tokenizer.encode("a é")
+        assert again.decode(again.encode("a é")) == "a é"
+        assert again.n_vocab == tokenizer.n_vocab
+    with pytest.raises(ValueError, match="different characters"):
+        CharTokenizer("aa")
+    (tmp_path / "gpt2_tokenizer.json").write_text(json.dumps({"kind": "words"}))
+    with pytest.raises(ValueError, match="no description"):
+        load(tmp_path)
+
+
+def test_without_our_bpe_its_installation_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bpe", None)  # as if it were not there
+    with pytest.raises(ValueError, match=r"pip install \./packages/bpe"):
+        make("gpt2")
+
+
+def test_the_demos_parts():
+    assert len(corpus()) > 300_000
+    attn = torch.zeros(2, 2, 5, 5)
+    attn[..., 0] = 1.0
+    attn[1, 0] = torch.eye(5).roll(-1, dims=1)
+    assert previous_token_head(attn)[:2] == (1, 0)
+    assert attention_picture(torch.tensor([[1.0, 0.0], [0.05, 0.95]]), "a\n") == "  a ?\na @\n? . @"

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small import random_ids, small_model
-
 from gpt2.cache import KVCache
 from gpt2.generation import generate, stream, window_start
 from gpt2.sampling import filter_logits
 from gpt2.settings import Sampling
 from gpt2.text import TextStream, generate_text
 from gpt2.tokenizers import ByteTokenizer, CharTokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import random_ids, small_model
 
 PROMPTS = [[5, 9, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [60] * 7]
 
@@ -49,7 +48,10 @@ def test_a_prompt_longer_than_the_context():
     model = small_model()
     prompt = random_ids(model, 1, 40)[0].tolist()
     for overflow in ("rebase", "crop"):
-        assert model.generate([prompt], 9, temperature=0, overflow=overflow)[0].tolist() == by_hand(model, prompt, 9, overflow)[0]
+        assert (
+            model.generate([prompt], 9, temperature=0, overflow=overflow)[0].tolist()
+            == by_hand(model, prompt, 9, overflow)[0]
+        )
 
 
 def test_cached_logits_equal_uncached_at_every_step():
@@ -102,7 +104,17 @@ def test_the_repetition_penalty_and_filters_meet_in_hugging_faces_order():
     model = small_model()
     prompt = torch.tensor([[3, 3, 8, 1]])
     options = {"temperature": 0.7, "top_k": 9, "top_p": 0.8}
-    step = next(iter(stream(model, prompt, 1, Sampling(repetition_penalty=5.0, **options), generator=[torch.Generator().manual_seed(5)])))
+    step = next(
+        iter(
+            stream(
+                model,
+                prompt,
+                1,
+                Sampling(repetition_penalty=5.0, **options),
+                generator=[torch.Generator().manual_seed(5)],
+            )
+        )
+    )
     logits = model(prompt)[:, -1].float()
     for token in (1, 3, 8):
         logits[0, token] = logits[0, token] / 5 if logits[0, token] > 0 else logits[0, token] * 5

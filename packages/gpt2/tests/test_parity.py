@@ -7,13 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from small import Data, hugging_face_twin, random_ids, small_model
-from torch.nn.functional import cross_entropy
-
 from gpt2 import GPT2, GPT2Config
 from gpt2.evaluate import token_losses
 from gpt2.settings import OptimConfig, TrainConfig
 from gpt2.train import Trainer
+from small import Data, hugging_face_twin, random_ids, small_model
+from torch.nn.functional import cross_entropy
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +146,9 @@ def sorter(data_file):
     published = json.loads(data_file("models/gpt-nano-sort-model.json").read_text())
     weights = {k.removeprefix("transformer."): tensor(v) for k, v in published.items() if k != "config"}
     # minGPT's layout is (out, in)
-    weights = {k: v.T if k.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) else v for k, v in weights.items()}
+    weights = {
+        k: v.T if k.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) else v for k, v in weights.items()
+    }
     model = GPT2(GPT2Config(3, 11, d_model=48, n_heads=3, n_layers=3, dropout=0.0, tied=False))
     model.load_state_dict({k: weights[k] for k in model.state_dict()})
     partials = json.loads(data_file("models/gpt-nano-sort-t0-partials.json").read_text())

@@ -2,11 +2,10 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from small import SMALL, hugging_face_twin, random_ids, small_model
-
 from gpt2 import GPT2
 from gpt2.pretrained import load, save
+from safetensors.torch import load_file, save_file
+from small import SMALL, hugging_face_twin, random_ids, small_model
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):
@@ -76,11 +75,21 @@ def nanogpt_checkpoint(model, path, bias=True):
     """nanoGPT's ckpt.pt: projections (out, in), arguments beside the weights, names under `_orig_mod`."""
     projection = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
     state = {
-        f"_orig_mod.{'' if name == 'lm_head.weight' else 'transformer.'}{name}": t.T.clone() if name.endswith(projection) else t
+        f"_orig_mod.{'' if name == 'lm_head.weight' else 'transformer.'}{name}": t.T.clone()
+        if name.endswith(projection)
+        else t
         for name, t in model.state_dict().items()
         if bias or not name.endswith("bias")
     }
-    arguments = {"n_layer": 3, "n_head": 4, "n_embd": 32, "block_size": 24, "bias": bias, "vocab_size": 61, "dropout": 0.0}
+    arguments = {
+        "n_layer": 3,
+        "n_head": 4,
+        "n_embd": 32,
+        "block_size": 24,
+        "bias": bias,
+        "vocab_size": 61,
+        "dropout": 0.0,
+    }
     torch.save({"model": state, "model_args": arguments, "iter_num": 7, "best_val_loss": torch.tensor(1.0)}, path)
 
 

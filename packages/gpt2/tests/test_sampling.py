@@ -3,12 +3,11 @@ import json
 import pytest
 import torch
 import transformers
+from gpt2.sampling import draw, filter_logits, penalize_repetition
+from gpt2.settings import Sampling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-
-from gpt2.sampling import draw, filter_logits, penalize_repetition
-from gpt2.settings import Sampling
 
 
 def hugging_face(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
