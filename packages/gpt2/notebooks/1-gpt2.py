@@ -1,15 +1,14 @@
 # %% [markdown]
 # # GPT-2, from the inside
 #
-# The paper changes little in the Transformer of GPT-1: LayerNorm moves to the *input* of each sub-block, one more stands
-# after the last block, and residual projections start smaller by $1/\sqrt{N}$ for $N$ residual layers. This notebook
-# follows one forward pass with its shapes, shows why the key/value cache is exact, draws the ways of sampling from one
-# distribution, and reads the residual stream with the head (the logit lens). It needs no download: the model is small and
-# learns one page of text on the way.
+# The paper changes little in the Transformer of GPT-1: LayerNorm moves to the *input* of each sub-block, one more
+# stands after the last block, and residual projections start smaller by $1/\sqrt{N}$ for $N$ residual layers.
+# This notebook follows one forward pass with its shapes, shows why the key/value cache is exact, draws the ways
+# of sampling from one distribution, and reads the residual stream with the head (the logit lens). It needs no
+# download: the model is small and learns one page of text on the way.
 
 # %%
 import torch
-
 from gpt2 import GPT2, GPT2Config
 from gpt2.tokenizers import ByteTokenizer
 
@@ -22,8 +21,8 @@ f"{model.parameter_count():,} parameters"
 # %% [markdown]
 # ## A forward pass with its shapes
 #
-# Token and position embeddings are added; that sum is the *residual stream*. Every block reads it through a LayerNorm and
-# adds to it; nothing ever overwrites it.
+# Token and position embeddings are added; that sum is the *residual stream*. Every block reads it through a
+# LayerNorm and adds to it; nothing ever overwrites it.
 
 # %%
 ids = torch.tensor([tokenizer.encode("the value of the val")])
@@ -56,7 +55,7 @@ from pydoc_data.topics import topics
 text = torch.tensor(tokenizer.encode(topics["assignment"][:4000]))
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 generator = torch.Generator().manual_seed(0)
-for step in range(150):
+for _ in range(150):
     starts = torch.randint(0, len(text) - 65, (8,), generator=generator)
     batch = torch.stack([text[s : s + 65] for s in starts])
     loss = model.loss(batch[:, :-1], batch[:, 1:])
@@ -71,9 +70,9 @@ last
 # %% [markdown]
 # ## Why the cache is exact
 #
-# Attention is causal: what a token computes depends on the tokens before it and on itself. A token added at the end changes
-# no earlier key or value, so each is computed once. Here the text goes through in parts, and the logits are those
-# of the whole, to the last bits.
+# Attention is causal: what a token computes depends on the tokens before it and on itself. A token added at the
+# end changes no earlier key or value, so each is computed once. Here the text goes through in parts, and the
+# logits are those of the whole, to the last bits.
 
 # %%
 from gpt2.cache import KVCache
@@ -91,12 +90,11 @@ float(difference)
 # %% [markdown]
 # ## Ways of sampling from one distribution
 #
-# Temperature reshapes all of it; top-k cuts at a rank, whatever the probabilities; top-p cuts at a mass, so
-# it keeps few tokens where the model is sure and many where it is not; min-p cuts relative to the likeliest.
+# Temperature reshapes all of it; top-k cuts at a rank, whatever the probabilities; top-p cuts at a mass, so it
+# keeps few tokens where the model is sure and many where it is not; min-p cuts relative to the likeliest.
 
 # %%
 import matplotlib.pyplot as plt
-
 from gpt2.sampling import filter_logits
 
 logits = model(ids)[0, -1].detach()
@@ -123,8 +121,8 @@ assert kept["top-p 0.9"] < kept["the model"] == 257
 # %% [markdown]
 # ## The logit lens
 #
-# The head can be asked about the residual stream after every block, not only the last. The guess at the last token,
-# depth by depth:
+# The head can be asked about the residual stream after every block, not only the last. The guess at the last
+# token, depth by depth:
 
 # %%
 _, aux = model(ids, return_intermediates=True)

@@ -107,6 +107,47 @@ class Train:
         print(", ".join(f"{key} {last[key]:.4f}" for key in ("loss", "val_loss") if key in last))
 
 
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
+@dataclass
+class Finetune:
+    """Go on training a model on a text file, or on .jsonl with "prompt" and "completion" a line."""
+
+    model: Positional[Path]
+    text: Path
+    out: Path = Path("runs/finetuned")
+    """The new run's folder."""
+    lora: int = 0
+    """Train low-rank changes of this rank only, merged in what is saved; 0: all weights."""
+    held_out: float = 0.1
+    """The fraction at the end that is kept for validation."""
+    tokenizer: str | None = None
+    """Only where the model's folder does not say."""
+    device: str = "auto"
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=300, batch_size=16, eval_every=50, patience=3, optim=OptimConfig(lr=3e-4, warmup=20)
+        )
+    )
+
+    def __call__(self) -> None:
+        """Train; messages go to stderr, the last losses to stdout."""
+        from gpt2 import tokenizers
+        from gpt2.devices import resolve_device
+        from gpt2.finetune import Examples, finetune, read_examples
+        from gpt2.pretrained import load
+
+        model = load(self.model).to(resolve_device(self.device))
+        tokenizer = tokenizers.load(self.model, self.tokenizer)
+        if tokenizer.n_vocab > model.config.vocab_size:
+            raise ValueError(f"tokenizer: {tokenizer.n_vocab} tokens, but the model has {model.config.vocab_size}")
+        length = model.config.context_length
+        data = Examples(read_examples(self.text, tokenizer, length), length, self.train.seed, self.held_out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        tokenizers.save(tokenizer, self.out)
+        last = finetune(model, data, self.train, self.out, self.lora, log_line)
+        print(", ".join(f"{key} {last[key]:.4f}" for key in ("loss", "val_loss") if key in last))
+
+
 @dataclass
 class Evaluate:
     """Perplexity of a text file: each token predicted once, from at least `context - stride` tokens before it."""
@@ -267,6 +308,7 @@ COMMANDS = {
     "demo": Demo,
     "prepare": Prepare,
     "train": Train,
+    "finetune": Finetune,
     "evaluate": Evaluate,
     "generate": Generate,
     "export": Export,
