@@ -28,7 +28,7 @@ def test_the_readme_does_what_it_says(tmp_path):
 def test_the_examples_in_the_docstrings():
     names = [m.name for m in pkgutil.iter_modules(gpt2.__path__) if m.name != "__main__"]
     results = [doctest.testmod(importlib.import_module(f"gpt2.{name}")) for name in names]
-    assert sum(r.attempted for r in results) > 10
+    assert sum(r.attempted for r in results) >= 10
     assert sum(r.failed for r in results) == 0
 
 

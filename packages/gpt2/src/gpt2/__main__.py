@@ -319,8 +319,8 @@ COMMANDS = {
 
 def main() -> None:
     """Parse the command line and run it; bad input is one line on stderr and exit status 2."""
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="gpt2", description=__doc__)
     try:
+        command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="gpt2", description=__doc__)
         command()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gpt2.pretrained import write_atomically
-
-if TYPE_CHECKING:
-    from gpt2.train import TrainConfig
+from gpt2.settings import TrainConfig
 
 FILE = "training.safetensors"
 

@@ -34,8 +34,8 @@ def attention_picture(weights: Tensor, text: str) -> str:
 
     >>> print(attention_picture(torch.tensor([[1.0, 0.0], [0.25, 0.75]]), "ab"))
       a b
-    a @ .
-    b - *
+    a @
+    b : #
     """
     letters = [c if c.isprintable() else "?" for c in text]
     rows = ["  " + " ".join(letters)]

@@ -66,11 +66,13 @@ def stream(
     A row is finished after one of `stop_tokens`, or when `on_token(row, token)` says so. `logprobs` are those of
     the model itself, before any filter. The model is switched to evaluation and back.
     """
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens: {max_new_tokens} is negative")
     sampling = sampling or Sampling()
     device = model.wte.weight.device
     text, first = flush_right(prompts, max_new_tokens, device)
     batch, end = text.shape[0], text.shape[1] - max_new_tokens
-    _check(model, text, end, first, generator, overflow)
+    _check(model, text, first, generator, overflow)
     starts = first.tolist()
     stops = torch.tensor(list(stop_tokens), dtype=torch.long, device=device)
     done = torch.zeros(batch, dtype=torch.bool, device=device)
@@ -129,7 +131,7 @@ def flush_right(
     return text, torch.tensor([longest - len(row) for row in rows], device=device)
 
 
-def _check(model: GPT2, text: Tensor, end: int, first: Tensor, generator: Generators, overflow: str) -> None:
+def _check(model: GPT2, text: Tensor, first: Tensor, generator: Generators, overflow: str) -> None:
     if overflow not in ("rebase", "crop"):
         raise ValueError(f"overflow: {overflow!r} is neither rebase nor crop")
     vocab = model.config.vocab_size
@@ -137,8 +139,6 @@ def _check(model: GPT2, text: Tensor, end: int, first: Tensor, generator: Genera
         raise ValueError(f"prompts: a token outside of 0 to {vocab - 1}, the model's vocabulary")
     if isinstance(generator, Sequence) and len(generator) != len(first):
         raise ValueError(f"generator: {len(generator)} generators for {len(first)} prompts")
-    if text.shape[1] < end:
-        raise ValueError("max_new_tokens: a negative number")
 
 
 def generate(

@@ -26,8 +26,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Sum of the losses. x: (N, D), weight: (V, D), both of one dtype; targets: (N)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
-        need_x, need_weight = x.requires_grad, weight.requires_grad
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, ignore_index: int, grad: bool) -> Tensor:
+        need_x, need_weight = grad and x.requires_grad, grad and weight.requires_grad
         dx = torch.empty_like(x) if need_x else None
         dweight: Tensor | None = None
         total = torch.zeros((), dtype=_accumulator(x.dtype), device=x.device)
@@ -58,12 +58,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         dx, dweight = ctx.saved_tensors
         (scale,) = grads
         return (
             None if dx is None else dx * scale.to(dx.dtype),
             None if dweight is None else (dweight * scale.to(dweight.dtype)).to(ctx.dtype),
+            None,
             None,
             None,
         )
@@ -87,6 +88,7 @@ def linear_cross_entropy(
     device = x.device.type
     if torch.is_autocast_enabled(device):
         x, weight = (t.to(torch.get_autocast_dtype(device)) for t in (x, weight))
+    grad = torch.is_grad_enabled()  # inside of the function it never is
     with torch.autocast(device, enabled=False):
-        total: Tensor = _LinearCrossEntropy.apply(x, weight, targets, ignore_index)  # type: ignore[no-untyped-call]
+        total: Tensor = _LinearCrossEntropy.apply(x, weight, targets, ignore_index, grad)  # type: ignore[no-untyped-call]
     return total

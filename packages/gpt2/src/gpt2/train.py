@@ -137,7 +137,7 @@ class Trainer:
         self.model.train()
         size = self.config.micro_batch or len(ids)
         count = int((targets != IGNORE).sum())
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), dtype=self.model.wte.weight.dtype, device=self.device)
         for i in range(0, len(ids), size):
             with autocast(self.device, self.dtype):
                 part = ids[i : i + size].to(self.device), targets[i : i + size].to(self.device)
