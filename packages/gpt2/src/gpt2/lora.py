@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,8 +21,8 @@ class LoRA(nn.Module):
         if not 0 < rank <= min(d_in, d_out):
             raise ValueError(f"rank: {rank} is not in 1 to {min(d_in, d_out)}")
         self.inner, self.scale = inner, alpha / rank
-        self.a = nn.Parameter(torch.empty(d_in, rank, device=inner.weight.device))
-        self.b = nn.Parameter(torch.zeros(rank, d_out, device=inner.weight.device))
+        self.a = nn.Parameter(inner.weight.new_empty(d_in, rank))
+        self.b = nn.Parameter(inner.weight.new_zeros(rank, d_out))
         nn.init.normal_(self.a, 0.0, 1 / math.sqrt(d_in))
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
@@ -50,8 +51,8 @@ def merge_lora(model: GPT2) -> GPT2:
     return model.requires_grad_(True)
 
 
-def _replace(model: GPT2, kind: type[nn.Module], make: object) -> None:
+def _replace(model: GPT2, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, kind) and not isinstance(parent, LoRA):
-                setattr(parent, name, make(child))  # type: ignore[operator]
+                setattr(parent, name, make(child))
