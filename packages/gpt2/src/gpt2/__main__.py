@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from gpt2.settings import Overflow, Sampling, TrainConfig
+from gpt2.settings import OptimConfig, Overflow, Sampling, TrainConfig
 
 Positional = tyro.conf.Positional
 
