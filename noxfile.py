@@ -103,11 +103,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy --strict, package by package."""
+    """Mypy, strict, package by package."""
     install(session, *FOLDERS.values(), *requirements("types"), *requirements("test"))
     for folder in FOLDERS.values():
-        session.run("mypy", "--strict", str(folder / "src"))
-    session.run("mypy", "--strict", "testing", "noxfile.py")
+        session.run("mypy", str(folder / "src"))
+    session.run("mypy", "testing", "noxfile.py", "conftest.py")
 
 
 @nox.session
@@ -120,7 +120,7 @@ def tests(session: nox.Session, name: str) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Tests of what lies between packages: the template, the README's references, results, versions."""
-    install(session, *FOLDERS.values(), *requirements("test"))
+    install(session, *FOLDERS.values(), *requirements("test"), *group(ROOT, "lint"))
     session.run("pytest", "integration", *session.posargs)
 
 
@@ -176,10 +176,12 @@ def bench(session: nox.Session, name: str) -> None:
         session.run("python", str(script))
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def results(session: nox.Session) -> None:
-    """Write RESULTS.md and the tables in the READMEs from the recorded files."""
-    session.run(sys.executable, "testing/tables.py", *session.posargs)
+    """Write RESULTS.md, the tables in the READMEs and the root README's picture from the recorded files."""
+    install(session, FOLDERS["shared"])
+    session.run("python", "testing/tables.py", *session.posargs)
+    session.run("python", "testing/picture.py")
 
 
 @nox.session(venv_backend="none")
@@ -222,8 +224,15 @@ def lock(session: nox.Session) -> None:
     command = ["uv", "pip", "compile", "--universal", "--upgrade", "--quiet", *options, *groups, *sources]
     versions = session.run(*command, silent=True)
     assert isinstance(versions, str)
-    pinned = re.sub(r"\+\w+", "", versions)  # torch==2.13.0+cpu is how one index names torch 2.13.0
-    (ROOT / "constraints.txt").write_text(pinned, encoding="utf-8")
+    pinned = {}
+    for line in versions.splitlines():
+        if re.match(r"cuda-|nvidia-|triton", line):
+            continue  # torch's wheels name the versions of these themselves
+        # torch==2.13.0+cpu is how one index names torch 2.13.0; it then stands here twice, split by markers
+        requirement, _, marker = re.sub(r"\+\w+", "", line).partition(" ; ")
+        pinned[requirement] = "" if requirement in pinned else marker
+    lines = [f"{requirement} ; {marker}" if marker else requirement for requirement, marker in pinned.items()]
+    (ROOT / "constraints.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @nox.session(venv_backend="none")
