@@ -14,7 +14,11 @@ MUTANTS = [
     Mutant("attention.py", "mask[0, :, :window] = False", "", "the first block looks at padding", TRAINING),
     Mutant("loss.py", "p.masked_fill_(~keep[:, None], 0.0)", "", "ignored targets have a gradient", TRAINING),
     Mutant(
-        "loss.py", "grad.to(total.dtype) + (0.0 if dweight is None else dweight)", "grad", "last chunk only", TRAINING
+        "loss.py",
+        "part_dweight if dweight is None else dweight + part_dweight",
+        "part_dweight",
+        "last chunk only",
+        TRAINING,
     ),
     Mutant(
         "model.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,8 +11,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from gpt2.settings import OptimConfig, Overflow, Sampling, TrainConfig
-
-Positional = tyro.conf.Positional
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Demo:
 class Prepare:
     """Turn text files (.txt, or .jsonl with "text") into token files for training."""
 
-    files: Positional[list[Path]]
+    files: tyro.conf.Positional[list[Path]]
     """The texts."""
     out: Path
     """The folder for the token files."""
@@ -60,7 +59,7 @@ class Prepare:
 class Train:
     """Train a model from random weights on token files."""
 
-    data: Positional[Path]
+    data: tyro.conf.Positional[Path]
     """A folder that `gpt2 prepare` wrote."""
     out: Path = Path("runs/gpt2")
     """The run's folder."""
@@ -112,7 +111,7 @@ class Train:
 class Finetune:
     """Go on training a model on a text file, or on .jsonl with "prompt" and "completion" a line."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
     text: Path
     out: Path = Path("runs/finetuned")
     """The new run's folder."""
@@ -152,7 +151,7 @@ class Finetune:
 class Evaluate:
     """Perplexity of a text file: each token predicted once, from at least `context - stride` tokens before it."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
     text: Path
     stride: int = 0
     """How far the window moves; 0: half the context."""
@@ -178,7 +177,7 @@ class Evaluate:
 class Generate:
     """Continue a text. Without a prompt on a terminal: an interactive session."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
     prompt: str | None = None
     max_new_tokens: int = 100
     samples: int = 1
@@ -237,7 +236,7 @@ class Generate:
 class Export:
     """Read a model (a folder, or nanoGPT's or minGPT's .pt) and write it as a Hugging Face folder."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
     out: Path
     format: Literal["hf"] = "hf"
     n_heads: int | None = None
@@ -261,7 +260,7 @@ class Export:
 class Inspect:
     """Say what a model is: its config, its parameters, its memory."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
 
     def __call__(self) -> None:
         """Print one fact a line."""
@@ -304,7 +303,7 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}: byte {error.start} is not UTF-8") from None
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": Demo,
     "prepare": Prepare,
     "train": Train,

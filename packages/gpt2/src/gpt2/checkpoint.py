@@ -21,7 +21,7 @@ FILE = "training.safetensors"
 
 def _named_states(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
     """Every tensor of the optimizers' states under the name of its parameter."""
-    names = {p: name for name, p in model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     return {
         f"optimizer.{names[parameter]}.{key}": value
         for optimizer in optimizers

@@ -50,9 +50,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if dx is not None:
                 torch.mm(p, weight, out=dx[start : start + rows])
             if need_weight:
-                grad = p.T @ part
+                part_dweight = p.T @ part
                 # several chunks are summed in float32
-                dweight = grad if len(x) <= rows else grad.to(total.dtype) + (0.0 if dweight is None else dweight)
+                if len(x) > rows:
+                    part_dweight = part_dweight.to(total.dtype)
+                dweight = part_dweight if dweight is None else dweight + part_dweight
         ctx.save_for_backward(dx, dweight)
         ctx.dtype = weight.dtype
         return total

@@ -6,6 +6,7 @@ What the rest of the package asks of a tokenizer is the protocol below.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import shutil
@@ -112,13 +113,12 @@ def _bpe() -> Any:
     """The package `bpe` of this collection; a stranger of the same name on PyPI does not count."""
     try:
         importlib.metadata.version("dlpapers-bpe")
-        import bpe
+        return importlib.import_module("bpe")
     except (importlib.metadata.PackageNotFoundError, ImportError):
         raise ValueError(
             "tokenizer: byte-level BPE needs the package bpe of this collection (pip install ./packages/bpe); "
             "the tokenizer 'bytes' needs nothing"
         ) from None
-    return bpe
 
 
 def make(name: str) -> Tokenizer:

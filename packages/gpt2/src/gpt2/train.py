@@ -142,7 +142,7 @@ class Trainer:
             with autocast(self.device, self.dtype):
                 part = ids[i : i + size].to(self.device), targets[i : i + size].to(self.device)
                 loss = self.loss(*part, reduction="sum") / count
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss).backward()
             total += loss.detach()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
