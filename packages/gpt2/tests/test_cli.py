@@ -1,20 +1,32 @@
-"""The command line as a user meets it: real processes."""
+"""The command line as a user meets it; the README's blocks, in test_house.py, run it as real processes."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from gpt2 import GPT2
+from gpt2.__main__ import main
 from gpt2.demo import attention_picture, corpus, previous_token_head
 from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
 from small import small_model
 
 
-def run(*arguments, **options):
-    command = [sys.executable, "-m", "gpt2", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", **options)
+def run(*arguments):
+    """`gpt2 ARGUMENTS` in this process, which spares starting torch each time: its exit status and what it wrote."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["gpt2", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
@@ -51,6 +63,26 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_without_a_prompt_on_a_terminal_it_asks_until_the_end(folder, monkeypatch):
+    lines = iter(["012", "99"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines, None) or (_ for _ in ()).throw(EOFError))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    first, second = run("generate", folder, "--max-new-tokens", 5).stdout.split()
+    assert (first[:3], second[:2]) == ("012", "99")
+    assert (len(first), len(second)) == (8, 7)
+
+
+def test_fine_tuning_writes_a_model_of_its_own(folder, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "01", "completion": "23"}\n' * 20)
+    options = ["--steps", 40, "--lr", 0.05, "--warmup", 0, "--dtype", "float32", "--eval-every", 20]
+    done = run("finetune", folder, "--text", tmp_path / "a.jsonl", "--lora", 4, "--out", tmp_path / "f", *options)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("val_loss ")[1]) < 0.5  # one pair, which it has seen
+    assert (
+        run("generate", tmp_path / "f", "--prompt", "01", "--max-new-tokens", 2, "--temperature", 0).stdout == "0123\n"
+    )
+
+
 def test_inspect_says_what_a_model_is(folder):
     count = GPT2.from_pretrained(folder).parameter_count()
     out = run("inspect", folder).stdout
@@ -81,8 +113,9 @@ def test_cite_and_help_and_an_unknown_command():
         (["inspect", "FOLDER/config.json"], "neither a folder"),
     ],
 )
-def test_bad_input_is_one_line_and_2(folder, tmp_path, arguments, complaint):
-    done = run(*[a.replace("FOLDER", str(folder)) for a in arguments], cwd=tmp_path)
+def test_bad_input_is_one_line_and_2(folder, tmp_path, monkeypatch, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    done = run(*[a.replace("FOLDER", str(folder)) for a in arguments])
     assert done.returncode == 2
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1

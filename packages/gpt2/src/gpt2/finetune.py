@@ -78,7 +78,7 @@ def read_examples(path: Path, tokenizer: Tokenizer, context_length: int) -> list
         ids = tokenizer.encode(text)
         return [(ids[i : i + context_length + 1], 0) for i in range(0, len(ids) - 1, context_length)]
     examples = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 pair = json.loads(line)

@@ -76,7 +76,7 @@ def encode_piece(piece: Piece, tokenizer: tokenizers.Tokenizer) -> tuple[list[in
     if not piece.file.endswith(".jsonl"):
         return tokenizer.encode(text) + (end if piece.last else []), int(piece.last)
     ids: list[int] = []
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     for line in lines:
         try:
             ids += tokenizer.encode(json.loads(line)["text"]) + end
