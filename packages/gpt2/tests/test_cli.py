@@ -64,8 +64,14 @@ def folder(tmp_path_factory):
 
 
 def test_without_a_prompt_on_a_terminal_it_asks_until_the_end(folder, monkeypatch):
-    lines = iter(["012", "99"])
-    monkeypatch.setattr("builtins.input", lambda _: next(lines, None) or (_ for _ in ()).throw(EOFError))
+    lines = ["012", "99"]
+
+    def read(_):
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
+
+    monkeypatch.setattr("builtins.input", read)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     first, second = run("generate", folder, "--max-new-tokens", 5).stdout.split()
     assert (first[:3], second[:2]) == ("012", "99")

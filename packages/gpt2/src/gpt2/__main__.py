@@ -19,7 +19,7 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """Where everything is written."""
-    steps: int = 600
+    steps: int = 300
     """Training steps."""
     seed: int = 0
 

@@ -53,7 +53,7 @@ def previous_token_head(attn: Tensor) -> tuple[int, int, float]:
 
 
 def demo(
-    out: Path, say: Callable[[str], None], on_log: Callable[[dict[str, Any]], None], steps: int = 700, seed: int = 0
+    out: Path, say: Callable[[str], None], on_log: Callable[[dict[str, Any]], None], steps: int = 300, seed: int = 0
 ) -> dict[str, float]:
     """The whole of it; `say` gets what there is to read. Returns the losses."""
     out.mkdir(parents=True, exist_ok=True)
