@@ -80,7 +80,7 @@ def test_greedy_continuations_equal_transformers(twins):
     model, twin = twins
     ids = random_ids(model, 4, 6)
     theirs = twin.generate(ids, max_new_tokens=18, do_sample=False, pad_token_id=0)
-    assert torch.equal(model.generate(ids, 18, temperature=0), theirs)
+    assert torch.equal(model.generate(ids, 18, temperature=0.0), theirs)
 
 
 @pytest.mark.parametrize("size", ["124M", "350M", "774M", "1558M"])
@@ -123,7 +123,7 @@ def test_the_recorded_model(recorded):
         assert np.abs(ours.detach().numpy() - found[name]).max() < 1e-5, name
     greedy = torch.tensor(found["greedy"])
     start = next(n for n in range(1, 28) if not torch.equal(greedy[:, : n + 1], x[:, : n + 1]))
-    assert torch.equal(model.generate(greedy[:, :start], 28 - start, temperature=0), greedy)
+    assert torch.equal(model.generate(greedy[:, :start], 28 - start, temperature=0.0), greedy)
 
 
 def test_the_recorded_training(recorded, tmp_path):
@@ -183,7 +183,7 @@ def test_the_published_sorter_stage_by_stage(sorter):
 def test_the_published_sorter_sorts_all_729(sorter):
     model, _ = sorter
     letters = torch.tensor(list(itertools.product(range(3), repeat=6)))
-    out = model.generate(letters, 6, temperature=0)
+    out = model.generate(letters, 6, temperature=0.0)
     assert torch.equal(out[:, 6:], letters.sort(dim=1).values)
 
 
@@ -196,7 +196,7 @@ def test_the_trained_character_model(data_file, golden_file, tmp_path):
     for case in expected["greedy"]:
         prompt = torch.tensor([[ids[c] for c in case["prompt"]]])
         new = 64 - prompt.shape[1]
-        text = "".join(expected["chars"][i] for i in model.generate(prompt, new, temperature=0)[0])
+        text = "".join(expected["chars"][i] for i in model.generate(prompt, new, temperature=0.0)[0])
         assert text == case["text"]
     text = data_file("text/tinyshakespeare.txt").read_text()
     held_out = torch.tensor([ids[c] for c in text[int(0.9 * len(text)) :]])

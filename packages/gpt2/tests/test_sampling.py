@@ -74,13 +74,13 @@ def test_sampled_frequencies_are_those_of_the_filtered_distribution():
 
 def test_temperature_zero_takes_the_likeliest():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 4.9, 5.0]])
-    assert draw(logits, Sampling(temperature=0)).tolist() == [1, 0]
-    assert filter_logits(logits, temperature=0).softmax(-1).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert draw(logits, Sampling(temperature=0.0)).tolist() == [1, 0]
+    assert filter_logits(logits, temperature=0.0).softmax(-1).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", -1), ("top_k", -1), ("top_p", 1.5), ("min_p", -0.1), ("repetition_penalty", 0)],
+    [("temperature", -1.0), ("top_k", -1), ("top_p", 1.5), ("min_p", -0.1), ("repetition_penalty", 0.0)],
 )
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=name):

@@ -48,7 +48,6 @@ class Step:
     done: Bool[Tensor, " batch"]  # before this token: its value is padding then
 
 
-@torch.no_grad()
 def stream(
     model: GPT2,
     prompts: Prompts,
@@ -94,7 +93,8 @@ def stream(
                 fed = text[:, column - 1 : column]
             seen = begins
             cache.begin(fed.shape[1])
-            logits = model.lm_head(model.hidden(fed, cache)[:, -1]).float()
+            with torch.no_grad():  # here, not around the whole generator: the caller's code runs between its steps
+                logits = model.lm_head(model.hidden(fed, cache)[:, -1]).float()
             choice = logits
             if sampling.repetition_penalty != 1:
                 present = torch.arange(column, device=device) >= first[:, None]

@@ -88,8 +88,9 @@ def generate_text(
     """
     device = model.wte.weight.device
     ids = [tokenizer.encode(p) for p in prompts]
-    begin = tokenizer.eos_id if tokenizer.eos_id is not None else tokenizer.encode("\n")[0]
-    ids = [row or [begin] for row in ids]
+    if not all(ids):
+        begin = tokenizer.encode("\n")[:1] if tokenizer.eos_id is None else [tokenizer.eos_id]
+        ids = [row or begin for row in ids]
     streams = [TextStream(tokenizer, stop) for _ in prompts]
 
     def on_token(row: int, token: int) -> bool:
