@@ -34,10 +34,23 @@ def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
     done = run("prepare", tmp_path / "a.txt", "--out", tmp_path / "data")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 9,601 tokens of 1 documents\n")
     sizes = ["--d-model", 32, "--n-heads", 2, "--n-layers", 1, "--context-length", 32]
-    options = ["--steps", 60, "--batch-size", 8, "--lr", 0.01, "--warmup", 5, "--dtype", "float32", "--eval-every", 60]
+    options = [
+        "--steps",
+        150,
+        "--batch-size",
+        8,
+        "--lr",
+        0.01,
+        "--warmup",
+        5,
+        "--dtype",
+        "float32",
+        "--eval-every",
+        150,
+    ]
     done = run("train", tmp_path / "data", "--out", tmp_path / "run", *sizes, *options)
     assert done.returncode == 0, done.stderr
-    assert "step     60" in done.stderr
+    assert "step    150" in done.stderr
     loss = float(done.stdout.split("val_loss ")[1])
     assert loss < 1.5
     found = run("evaluate", tmp_path / "run", "--text", tmp_path / "a.txt", "--stride", 32).stdout

@@ -58,7 +58,7 @@ def test_fine_tuning_the_trained_character_model_lowers_its_held_out_loss(data_f
     data = Examples(read_examples(tmp_path / "a.txt", CharTokenizer(expected["chars"]), 64), 64)
     before = validate(model, data, 32)
     optim = OptimConfig(lr=1e-2 if lora else 1e-3, warmup=5)
-    config = TrainConfig(steps=60, batch_size=16, optim=optim, eval_every=20, patience=2, dtype="float32")
+    config = TrainConfig(steps=60, batch_size=8, optim=optim, eval_every=20, patience=2, dtype="float32")
     finetune(model, data, config, tmp_path / "run", lora)
     after = validate(GPT2.from_pretrained(tmp_path / "run"), data, 32)
     assert after < before - 0.2

@@ -15,6 +15,7 @@ from small import random_ids, small_model
 PROMPTS = [[5, 9, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [60] * 7]
 
 
+@torch.no_grad()
 def by_hand(model, prompt, new, overflow):
     """Greedy, the plain model on what the rule says it sees: no cache, no padding. Also the log-probabilities."""
     text, logprobs = list(prompt), []

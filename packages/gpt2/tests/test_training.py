@@ -90,7 +90,7 @@ def test_micro_batches_give_the_large_batchs_gradient_with_targets_ignored_uneve
     first = Trainer(whole, Data(), settings(), tmp_path).step(ids, targets, lr=0.0)
     second = Trainer(small, Data(), settings(micro_batch=2), tmp_path).step(ids, targets, lr=0.0)
     assert np.allclose(first, second, rtol=0, atol=1e-6)
-    assert first[0] == pytest.approx(float(whole.loss(ids, targets)), abs=1e-6)
+    assert first[0] == pytest.approx(whole.loss(ids, targets).item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("at_once", [1, 200, 10_000])
@@ -285,4 +285,4 @@ def test_the_strided_evaluation_predicts_each_token_once_from_what_it_says():
     for token in range(1, 60):
         start = 0 if token <= 24 else -(-(token - 24) // 10) * 10
         logits = model(ids[None, start:token])[0, -1]
-        assert found[token - 1] == pytest.approx(float(cross_entropy(logits, ids[token])), abs=1e-5)
+        assert found[token - 1] == pytest.approx(cross_entropy(logits, ids[token]).item(), abs=1e-5)

@@ -92,7 +92,8 @@ def demo(
     say(f"\nHeld-out loss {last['val_loss']:.3f} nats per byte. Before training the model wrote:\n\n{PROMPT}{before}\n")
 
     sentence = "the value of the value"
-    attn = model(torch.tensor([tokenizer.encode(sentence)]), return_intermediates=True)[1]["attn"][:, 0]
+    with torch.no_grad():
+        attn = model(torch.tensor([tokenizer.encode(sentence)]), return_intermediates=True)[1]["attn"][:, 0]
     layer, head, share = previous_token_head(attn)
     picture = attention_picture(attn[layer, head], sentence)
     say(f"Layer {layer}, head {head} looks at the byte before ({share:.0%} of its attention). Row: who looks.\n")
