@@ -168,3 +168,12 @@ def test_the_demos_parts():
     attn[1, 0] = torch.eye(5).roll(-1, dims=1)
     assert previous_token_head(attn)[:2] == (1, 0)
     assert attention_picture(torch.tensor([[1.0, 0.0], [0.05, 0.95]]), "a\n") == "  a ?\na @\n? . @"
+
+
+def test_the_demo_from_beginning_to_end_with_few_steps(tmp_path):
+    done = run("demo", "--out", tmp_path, "--steps", 3)
+    assert done.returncode == 0, done.stderr
+    assert "step      3" in done.stderr
+    assert "looks at the byte before" in done.stdout
+    assert GPT2.from_pretrained(tmp_path / "run").config.context_length == 128
+    assert run("generate", tmp_path / "run", "--prompt", "def ", "--max-new-tokens", 3, "--seed", 1).returncode == 0
