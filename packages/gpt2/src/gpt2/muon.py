@@ -1,0 +1,61 @@
+"""Muon (Jordan et al. 2024): momentum whose update is made orthogonal, for the matrices of the blocks.
+
+torch.optim.Muon takes one matrix at a time and always in bfloat16, which not every CPU can multiply in. Here
+all matrices of one shape go through the iteration together, in bfloat16 on a GPU and in float32 elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+# odd polynomial a x + b x^3 + c x^5 that drives every singular value towards 1
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalise(g: Float[Tensor, "*batch rows columns"], iterations: int = 5) -> Float[Tensor, "*batch rows columns"]:
+    """U V^T of each g = U S V^T, roughly: singular values come to lie between about 0.7 and 1.2."""
+    a, b, c = NEWTON_SCHULZ
+    x = g.to(torch.bfloat16 if g.is_cuda else torch.float32)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(g.dtype)
+
+
+class Muon(Optimizer):
+    """Nesterov momentum, orthogonalised, at the root mean square of an AdamW update (0.2): AdamW's rates serve."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient."""
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    shapes.setdefault(parameter.shape, []).append(parameter)
+            for shape, parameters in shapes.items():
+                updates = torch.stack([self._momentum(p, group["momentum"]) for p in parameters])
+                scale = 0.2 * math.sqrt(max(shape))
+                for parameter, update in zip(parameters, orthogonalise(updates), strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(update, alpha=-group["lr"] * scale)
+
+    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        buffer.lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(buffer, momentum)

@@ -1,0 +1,25 @@
+"""Which paper this package implements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: its title, the year it appeared, where it is read (this one was never on arXiv)."""
+
+    title: str
+    year: int
+    url: str
+
+    def citation(self) -> str:
+        """One line that names the paper and where it is read."""
+        return f"{self.title} ({self.year}). {self.url}"
+
+
+PAPER = Paper(
+    "Language Models are Unsupervised Multitask Learners",
+    2019,
+    "https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf",
+)

@@ -1,0 +1,225 @@
+"""Training: one loop for pre-training and fine-tuning, that can be killed at any moment and resumed exactly.
+
+A run is a folder:
+    config.json, model.safetensors   the model, as `GPT2.from_pretrained` and transformers load it
+    train.json                       how it was trained
+    metrics.jsonl                    one line per logged step
+    training.safetensors             everything a resumed run needs: weights, optimizer, step, random state
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt2.checkpoint import load_training, save_training
+from gpt2.data import IGNORE, Batches
+from gpt2.devices import autocast, resolve_dtype
+from gpt2.model import GPT2
+from gpt2.optim import flops_per_token, learning_rate, make_optimizers
+from gpt2.pretrained import save, write_atomically, write_json
+from gpt2.settings import TrainConfig
+
+
+class TrainingDiverged(ValueError):
+    """The loss is no number any more; the last checkpoint was kept."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    best: float = math.inf
+    since_best: int = 0
+
+
+class Trainer:
+    """Trains a model on batches and keeps its run folder up to date."""
+
+    def __init__(
+        self,
+        model: GPT2,
+        data: Batches,
+        config: TrainConfig,
+        folder: str | Path,
+        *,
+        on_log: Callable[[dict[str, Any]], None] | None = None,
+        save_model: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.model, self.data, self.config, self.folder = model, data, config, Path(folder)
+        self.on_log = on_log or (lambda _: None)
+        self.save_model = save_model or (lambda path: save(model, path))
+        self.device = model.wte.weight.device
+        self.optimizers = make_optimizers(model, config.optim)
+        self.dtype = resolve_dtype(config.dtype, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.loss = torch.compile(model.loss) if config.compile else model.loss
+        self.progress = Progress()
+
+    def run(self, resume: bool = False, stop_after: int | None = None) -> dict[str, Any]:
+        """Train to the last step; returns the last log entry. Ctrl-C saves and returns.
+
+        With `resume`, go on from the folder's checkpoint: the same losses as a run that never stopped.
+        `stop_after` ends before that step, with a checkpoint, for a run that is done in parts.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if resume:
+            self.progress = Progress(**load_training(self.folder, self.model, self.optimizers, self.config))
+            self._truncate_log()
+        else:
+            torch.manual_seed(self.config.seed)
+            write_atomically(self.folder / "metrics.jsonl", lambda path: path.touch())
+        write_json(self.folder / "train.json", asdict(self.config))
+        entry: dict[str, Any] = {}
+        end = min(self.config.steps, stop_after or self.config.steps)
+        with interrupts_wait() as interrupted:
+            for entry in self._steps(end, interrupted):
+                self._log(entry)
+        return entry
+
+    def _steps(self, end: int, interrupted: threading.Event) -> Iterator[dict[str, Any]]:
+        config, progress = self.config, self.progress
+        began, tokens_done = time.perf_counter(), 0
+        flops = flops_per_token(self.model, self.model.config.context_length)
+        while progress.step < end:
+            step = progress.step
+            ids, targets = self.data.batch(step, config.batch_size)
+            lr = learning_rate(config.optim, step, config.steps)
+            loss, norm = self.step(ids, targets, lr)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"step {step}: the loss is {loss}; {self.folder} keeps the last checkpoint. A lower --lr may help"
+                )
+            progress.step += 1
+            tokens_done += ids.numel()
+            evaluate = progress.step % config.eval_every == 0 or progress.step == config.steps
+            if evaluate or progress.step % config.log_every == 0 or progress.step == end:
+                seconds = time.perf_counter() - began
+                entry = {
+                    "step": progress.step,
+                    "tokens": progress.step * ids.numel(),
+                    "loss": loss,
+                    "lr": lr,
+                    "grad_norm": norm,
+                    "seconds": round(seconds, 3),
+                    "tokens_per_second": round(tokens_done / seconds, 1),
+                    "tflops": round(tokens_done * flops / seconds / 1e12, 4),
+                }
+                if evaluate:
+                    entry["val_loss"] = validate(self.model, self.data, config.batch_size, self.dtype)
+                    if self._stop_early(entry["val_loss"]):
+                        yield entry
+                        return
+                yield entry  # logged before the checkpoint: a resumed run forgets what is logged beyond it
+            if evaluate or progress.step == end or interrupted.is_set():
+                self.checkpoint()
+            if interrupted.is_set():
+                return
+
+    def step(self, ids: Tensor, targets: Tensor, lr: float) -> tuple[float, float]:
+        """One update from one batch, in micro-batches; returns its mean loss and the gradient's norm.
+
+        Each micro-batch contributes its sum divided by the targets of the whole batch, so the gradient is that
+        of the whole batch, also when targets are ignored unevenly.
+        """
+        self.model.train()
+        size = self.config.micro_batch or len(ids)
+        count = int((targets != IGNORE).sum())
+        total = torch.zeros((), dtype=self.model.wte.weight.dtype, device=self.device)
+        for i in range(0, len(ids), size):
+            with autocast(self.device, self.dtype):
+                part = ids[i : i + size].to(self.device), targets[i : i + size].to(self.device)
+                loss = self.loss(*part, reduction="sum") / count
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        clip = self.config.optim.clip or math.inf
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        norm = torch.nn.utils.clip_grad_norm_(trained, clip)
+        value = float(total)
+        if math.isfinite(value):  # or the weights of the last checkpoint would be the last good ones no more
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
+            self.scaler.update()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        return value, float(norm)
+
+    def checkpoint(self) -> None:
+        """Write the training state and the model; each file is whole at any moment."""
+        save_training(self.folder, self.model, self.optimizers, self.config, asdict(self.progress))
+        if not self.config.patience:
+            self.save_model(self.folder)
+
+    def _stop_early(self, loss: float) -> bool:
+        progress, patience = self.progress, self.config.patience
+        if not patience:
+            return False
+        if loss < progress.best:
+            progress.best, progress.since_best = loss, 0
+            self.save_model(self.folder)
+        else:
+            progress.since_best += 1
+        return progress.since_best >= patience
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        self.on_log(entry)
+
+    def _truncate_log(self) -> None:
+        """Forget what was logged after the checkpoint: those steps are done again."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.progress.step]
+        text = "".join(line + "\n" for line in kept)
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of breaking off a step half way; a second one breaks off."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals are the main thread's
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@torch.no_grad()
+def validate(model: GPT2, data: Batches, batch_size: int, dtype: torch.dtype = torch.float32) -> float:
+    """Mean loss over every prediction of the held-out part; NaN if there is none."""
+    was_training, device = model.training, model.wte.weight.device
+    model.eval()
+    total, count = 0.0, 0
+    for ids, targets in data.validation(batch_size):
+        with autocast(device, dtype):
+            total += float(model.loss(ids.to(device), targets.to(device), reduction="sum"))
+        count += int((targets != IGNORE).sum())
+    model.train(was_training)
+    return total / count if count else math.nan

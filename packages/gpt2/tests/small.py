@@ -1,0 +1,50 @@
+"""What several tests need: small models and their Hugging Face twins."""
+
+import torch
+from gpt2 import GPT2, GPT2Config
+
+SMALL = {"vocab_size": 61, "context_length": 24, "d_model": 32, "n_heads": 4, "n_layers": 3, "dropout": 0.0}
+
+
+def small_model(dtype=torch.float64, seed=0, **changes):
+    """Weights far from their initial scale, so that every part of the model shows in its output."""
+    torch.manual_seed(seed)
+    model = GPT2(GPT2Config(**{**SMALL, **changes})).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.2)
+        for name, parameter in model.named_parameters():
+            if "ln_" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+    return model.eval()
+
+
+def hugging_face_twin(model, folder):
+    """The same weights in transformers, by way of the files."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    dtype = model.wte.weight.dtype
+    twin = transformers.GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager", dtype=dtype)
+    return twin.eval()
+
+
+def random_ids(model, batch, tokens, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, model.config.vocab_size, (batch, tokens), generator=generator)
+
+
+class Data:
+    """Batches for a Trainer: rows of one small text, the same at the same step; two rows are held out."""
+
+    def __init__(self, vocab=61, tokens=16):
+        self.rows = torch.randint(0, vocab, (18, tokens + 1), generator=torch.Generator().manual_seed(7))
+
+    def batch(self, step, size):
+        rows = self.rows[torch.randperm(16, generator=torch.Generator().manual_seed(step))[:size]]
+        return rows[:, :-1], rows[:, 1:]
+
+    def validation(self, size):
+        yield self.rows[16:, :-1], self.rows[16:, 1:]

@@ -1,0 +1,179 @@
+"""The command line as a user meets it; the README's blocks, in test_house.py, run it as real processes."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from gpt2 import GPT2
+from gpt2.__main__ import main
+from gpt2.demo import attention_picture, corpus, previous_token_head
+from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
+from small import small_model
+
+
+def run(*arguments):
+    """`gpt2 ARGUMENTS` in this process, which spares starting torch each time: its exit status and what it wrote."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["gpt2", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 400)
+    done = run("prepare", tmp_path / "a.txt", "--out", tmp_path / "data")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 9,601 tokens of 1 documents\n")
+    sizes = ["--d-model", 32, "--n-heads", 2, "--n-layers", 1, "--context-length", 32]
+    options = [
+        "--steps",
+        150,
+        "--batch-size",
+        8,
+        "--lr",
+        0.01,
+        "--warmup",
+        5,
+        "--dtype",
+        "float32",
+        "--eval-every",
+        150,
+    ]
+    done = run("train", tmp_path / "data", "--out", tmp_path / "run", *sizes, *options)
+    assert done.returncode == 0, done.stderr
+    assert "step    150" in done.stderr
+    loss = float(done.stdout.split("val_loss ")[1])
+    assert loss < 1.5
+    found = run("evaluate", tmp_path / "run", "--text", tmp_path / "a.txt", "--stride", 32).stdout
+    facts = dict(line.split(": ") for line in found.splitlines())
+    assert float(facts["tokens"]) == 9600
+    assert float(facts["loss_per_token"]) == pytest.approx(loss, rel=0.25)
+    assert float(facts["bits_per_byte"]) == pytest.approx(float(facts["loss_per_token"]) / 0.693147, rel=1e-4)
+    assert run("export", tmp_path / "run", "--out", tmp_path / "hf").returncode == 0
+    writing = ["--prompt", "the c", "--max-new-tokens", 30, "--temperature", 0]
+    first, second = (run("generate", tmp_path / name, *writing) for name in ("run", "hf"))
+    assert first.stdout == second.stdout
+    assert first.stdout.startswith("the c")
+    assert len(first.stdout) == len("the c") + 30 + 1
+    samples = run("generate", tmp_path / "hf", *writing[:4], "--samples", 3, "--seed", 1).stdout
+    assert samples.count("\n---\n") == 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    small_model(torch.float32).save_pretrained(folder)
+    save(CharTokenizer("".join(chr(48 + i) for i in range(61))), folder)
+    return folder
+
+
+def test_without_a_prompt_on_a_terminal_it_asks_until_the_end(folder, monkeypatch):
+    lines = ["012", "99"]
+
+    def read(_):
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
+
+    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    first, second = run("generate", folder, "--max-new-tokens", 5).stdout.split()
+    assert (first[:3], second[:2]) == ("012", "99")
+    assert (len(first), len(second)) == (8, 7)
+
+
+def test_fine_tuning_writes_a_model_of_its_own(folder, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "01", "completion": "23"}\n' * 20)
+    options = ["--steps", 40, "--lr", 0.05, "--warmup", 0, "--dtype", "float32", "--eval-every", 20]
+    done = run("finetune", folder, "--text", tmp_path / "a.jsonl", "--lora", 4, "--out", tmp_path / "f", *options)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("val_loss ")[1]) < 0.5  # one pair, which it has seen
+    assert (
+        run("generate", tmp_path / "f", "--prompt", "01", "--max-new-tokens", 2, "--temperature", 0).stdout == "0123\n"
+    )
+
+
+def test_inspect_says_what_a_model_is(folder):
+    count = GPT2.from_pretrained(folder).parameter_count()
+    out = run("inspect", folder).stdout
+    assert f"parameters: {count:,}\n" in out
+    assert "context_length: 24\n" in out
+
+
+def test_cite_and_help_and_an_unknown_command():
+    assert "better-language-models" in run("cite").stdout
+    assert run("nonsense").returncode == 2
+    code = "import sys\nsys.argv = ['gpt2', '--help']\nfrom gpt2.__main__ import main\n"
+    code += "try:\n    main()\nexcept SystemExit:\n    pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, check=False
+    )
+    assert done.returncode == 0  # torch would take seconds
+    assert b"generate" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["generate", "FOLDER", "--prompt", "0", "--top-p", "2"], "top_p: 2.0 is not in [0, 1]"),
+        (["generate", "FOLDER", "--prompt", "é"], "'é' is not one of this model's 61 characters"),
+        (["generate", "nowhere"], "nowhere: neither a folder"),
+        (["train", "FOLDER"], "holds no index.json"),
+        (["prepare", "nowhere.txt", "--out", "x"], "nowhere.txt: no such file"),
+        (["inspect", "FOLDER/config.json"], "neither a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(folder, tmp_path, monkeypatch, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    done = run(*[a.replace("FOLDER", str(folder)) for a in arguments])
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_tokenizers_come_back_from_a_models_folder(tmp_path):
+    for tokenizer in (ByteTokenizer(), CharTokenizer("ab é")):
+        save(tokenizer, tmp_path)
+        again = load(tmp_path)
+        assert again.encode("a é") == tokenizer.encode("a é")
+        assert again.decode(again.encode("a é")) == "a é"
+        assert again.n_vocab == tokenizer.n_vocab
+    with pytest.raises(ValueError, match="different characters"):
+        CharTokenizer("aa")
+    (tmp_path / "gpt2_tokenizer.json").write_text(json.dumps({"kind": "words"}))
+    with pytest.raises(ValueError, match="no description"):
+        load(tmp_path)
+
+
+def test_without_our_bpe_its_installation_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bpe", None)  # as if it were not there
+    with pytest.raises(ValueError, match=r"pip install \./packages/bpe"):
+        make("gpt2")
+
+
+def test_the_demos_parts():
+    assert len(corpus()) > 300_000
+    attn = torch.zeros(2, 2, 5, 5)
+    attn[..., 0] = 1.0
+    attn[1, 0] = torch.eye(5).roll(-1, dims=1)
+    assert previous_token_head(attn)[:2] == (1, 0)
+    assert attention_picture(torch.tensor([[1.0, 0.0], [0.05, 0.95]]), "a\n") == "  a ?\na @\n? . @"
+
+
+def test_the_demo_from_beginning_to_end_with_few_steps(tmp_path):
+    done = run("demo", "--out", tmp_path, "--steps", 3)
+    assert done.returncode == 0, done.stderr
+    assert "step      3" in done.stderr
+    assert "looks at the byte before" in done.stdout
+    assert GPT2.from_pretrained(tmp_path / "run").config.context_length == 128
+    assert run("generate", tmp_path / "run", "--prompt", "def ", "--max-new-tokens", 3, "--seed", 1).returncode == 0

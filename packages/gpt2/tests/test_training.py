@@ -1,0 +1,288 @@
+import json
+import os
+import subprocess
+import sys
+
+import gpt2.loss
+import numpy as np
+import pytest
+import torch
+from gpt2.attention import explicit, fused, sliding_window
+from gpt2.checkpoint import FILE
+from gpt2.data import TokenFiles, Windows
+from gpt2.muon import orthogonalise
+from gpt2.prepare import PIECE, pieces, prepare
+from gpt2.settings import OptimConfig, TrainConfig
+from gpt2.tokenizers import ByteTokenizer
+from gpt2.train import Trainer, TrainingDiverged, validate
+from small import Data, random_ids, small_model
+from torch.nn.functional import cross_entropy
+
+
+def settings(**changes):
+    optim = OptimConfig(lr=3e-3, warmup=3)
+    return TrainConfig(
+        **{"steps": 12, "batch_size": 8, "optim": optim, "dtype": "float32", "eval_every": 4, "log_every": 1, **changes}
+    )
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def fresh(dropout=0.0):
+    return small_model(torch.float32, seed=2, dropout=dropout)
+
+
+def test_it_overfits_one_batch(tmp_path):
+    model, (ids, targets) = fresh(), Data().batch(0, 8)
+    trainer = Trainer(model, Data(), settings(), tmp_path)
+    for _ in range(150):
+        loss, _ = trainer.step(ids, targets, lr=1e-2)
+    assert loss < 0.05
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, optimizer):
+    config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup=3))
+    whole, parts = fresh(dropout=0.2), fresh(dropout=0.2)
+    Trainer(whole, Data(), config, tmp_path / "whole").run()
+    Trainer(parts, Data(), config, tmp_path / "parts").run(stop_after=6)
+    with (tmp_path / "parts/metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "loss": 0}\n')  # a step that was logged, but not kept: it is done again
+    again = fresh(dropout=0.2)
+    torch.manual_seed(99)
+    Trainer(again, Data(), config, tmp_path / "parts").run(resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
+
+
+def test_a_checkpoint_of_another_run_or_model_is_refused(tmp_path):
+    Trainer(fresh(), Data(), settings(steps=4), tmp_path).run()
+    with pytest.raises(ValueError, match="other settings"):
+        Trainer(fresh(), Data(), settings(steps=4, batch_size=4), tmp_path).run(resume=True)
+    with pytest.raises(ValueError, match="another model"):
+        Trainer(small_model(torch.float32, d_model=16), Data(), settings(steps=4), tmp_path).run(resume=True)
+    with pytest.raises(ValueError, match="to resume from"):
+        Trainer(fresh(), Data(), settings(), tmp_path / "none").run(resume=True)
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="truncated"):
+        Trainer(fresh(), Data(), settings(steps=4), tmp_path).run(resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path):
+    trainer = Trainer(fresh(), Data(), settings(), tmp_path)
+    trainer.run(stop_after=4)
+    before = (tmp_path / FILE).read_bytes()
+    with torch.no_grad():
+        trainer.model.wte.weight[3] = torch.nan
+    with pytest.raises(TrainingDiverged, match="step 4: the loss is nan"):
+        trainer.run()
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_micro_batches_give_the_large_batchs_gradient_with_targets_ignored_unevenly(tmp_path):
+    ids, targets = (t.clone() for t in Data().batch(0, 8))
+    targets[0] = -100
+    targets[1, 3:] = -100
+    whole, small = fresh().double(), fresh().double()
+    first = Trainer(whole, Data(), settings(), tmp_path).step(ids, targets, lr=0.0)
+    second = Trainer(small, Data(), settings(micro_batch=2), tmp_path).step(ids, targets, lr=0.0)
+    assert np.allclose(first, second, rtol=0, atol=1e-6)
+    assert first[0] == pytest.approx(whole.loss(ids, targets).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 200, 10_000])
+def test_the_chunked_loss_has_cross_entropys_value_and_gradients(monkeypatch, at_once):
+    monkeypatch.setattr(gpt2.loss, "LOGITS_AT_ONCE", at_once)
+    torch.manual_seed(0)
+    x, w = (torch.randn(n, 12, dtype=torch.float64, requires_grad=True) for n in (23, 37))
+    targets = torch.randint(0, 37, (23,))
+    targets[[2, 22]] = -100
+    ours = gpt2.loss.linear_cross_entropy(x, w, targets) * 0.3
+    theirs = cross_entropy(x @ w.T, targets, reduction="sum") * 0.3
+    assert abs(ours - theirs) < 1e-12
+    for a, b in zip(torch.autograd.grad(ours, (x, w)), torch.autograd.grad(theirs, (x, w)), strict=True):
+        assert (a - b).abs().max() < 1e-12
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    model, (ids, targets) = fresh().double().train(), Data().batch(0, 4)
+    gradients = []
+    for model.gradient_checkpointing in (False, True):
+        model.zero_grad()
+        model.loss(ids, targets).backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    assert all((a - b).abs().max() < 1e-12 for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("tokens", [5, 8, 13, 16])
+def test_the_ways_of_attention_agree_forward_and_backward(tokens):
+    torch.manual_seed(0)
+    qkv = [torch.randn(2, 3, tokens, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    from gpt2.attention import causal_mask
+
+    for window in (None, 4):
+        mask = causal_mask(tokens, tokens, window, torch.device("cpu"))[None, None]
+        reference = explicit(*qkv, mask)[0]
+        other = fused(*qkv) if window is None else sliding_window(*qkv, window)
+        assert (reference - other).abs().max() < 1e-12
+        weight = torch.randn_like(reference)
+        expected = torch.autograd.grad((reference * weight).sum(), qkv)
+        found = torch.autograd.grad((other * weight).sum(), qkv)
+        assert max((a - b).abs().max() for a, b in zip(expected, found, strict=True)) < 1e-12
+
+
+def test_a_query_with_nothing_to_attend_to_yields_zeros_and_no_nan():
+    q, k, v = (torch.randn(1, 1, 3, 4, requires_grad=True) for _ in range(3))
+    mask = torch.tensor([[False] * 3, [True, False, False], [True] * 3])[None, None]
+    y, _ = explicit(q, k, v, mask)
+    y.sum().backward()
+    assert y[0, 0, 0].abs().max() == 0
+    assert all(t.grad.isfinite().all() for t in (q, k, v))
+
+
+def test_muon_makes_singular_values_alike():
+    torch.manual_seed(0)
+    found = torch.linalg.svdvals(orthogonalise(torch.randn(2, 20, 50)))
+    assert found.min() > 0.6
+    assert found.max() < 1.3
+    tall = torch.randn(50, 20)
+    assert torch.allclose(orthogonalise(tall), orthogonalise(tall.T).T, atol=1e-5)
+
+
+def test_early_stopping_keeps_the_best_model(tmp_path):
+    config = settings(steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup=0, schedule="constant"))
+    last = Trainer(fresh(), Data(), config, tmp_path).run()
+    entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    scores = [e["val_loss"] for e in entries if "val_loss" in e]
+    assert last["step"] < 400  # random targets: held-out loss can only rise
+    from gpt2 import GPT2
+
+    assert validate(GPT2.from_pretrained(tmp_path), Data(), 2) == pytest.approx(min(scores), abs=1e-5)
+
+
+def test_bfloat16_in_a_process_whose_cpu_can_do_it():
+    code = """
+import torch
+from gpt2 import GPT2, GPT2Config
+torch.manual_seed(0)
+model = GPT2(GPT2Config(64, 32, 64, 4, 2, dropout=0.0))
+ids = torch.randint(0, 64, (4, 33))
+full = model.loss(ids[:, :-1], ids[:, 1:])
+with torch.autocast("cpu", torch.bfloat16):
+    half = model.loss(ids[:, :-1], ids[:, 1:])
+half.backward()
+assert model.wte.weight.grad.dtype == torch.float32
+assert abs(full - half) < 0.01, (full, half)
+assert full != half
+"""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"}  # see gpt2.devices
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("The quick brown fox, naïve  and\n\nold, jumps. " * 200, encoding="utf-8")
+    return path
+
+
+def test_prepared_tokens_are_the_text_whatever_the_pieces_and_workers(tmp_path, text):
+    whole = ByteTokenizer().encode(text.read_text(encoding="utf-8"))
+    for number, (size, workers) in enumerate([(PIECE, 1), (1000, 2)]):
+        folder = tmp_path / str(number)
+        index = prepare([text, text], folder, workers=workers, piece_bytes=size)
+        files = TokenFiles(folder)
+        assert files.read(0, files.tokens).tolist() == [*whole, 256] * 2
+        assert (index["documents"], index["tokens"]) == (2, 2 * len(whole) + 2)
+        assert files.read(len(whole) - 3, 9).tolist() == [*whole[-3:], 256, *whole[:5]]
+
+
+def test_pieces_cut_only_before_a_space_after_something_else(text):
+    raw = text.read_bytes()
+    found = list(pieces(text, 100))
+    assert len(found) > 20
+    assert b"".join(raw[p.start : p.end] for p in found) == raw
+    assert [p.last for p in found] == [False] * (len(found) - 1) + [True]
+    for piece in found[1:]:
+        assert raw[piece.start : piece.start + 1] == b" "
+        assert raw[piece.start - 1 : piece.start] not in (b" ", b"\n")
+
+
+def test_a_second_run_goes_on_where_the_first_ended_and_notices_changes(tmp_path, text):
+    folder = tmp_path / "out"
+    prepare([text], folder, piece_bytes=1000)
+    (folder / "00003.bin").unlink()
+    stamps = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.bin")}
+    prepare([text], folder, piece_bytes=1000)
+    assert TokenFiles(folder).tokens == len(text.read_bytes()) + 1
+    assert {n: (folder / n).stat().st_mtime_ns for n in stamps} == stamps
+    text.write_text("Other text. " * 300, encoding="utf-8")
+    prepare([text], folder, piece_bytes=1000)
+    assert bytes(TokenFiles(folder).read(0, 12).tolist()) == b"Other text. "
+
+
+def test_jsonl_documents(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one"}\n\n{"text": "two é"}\n')
+    assert prepare([path], tmp_path / "out")["documents"] == 2
+    assert TokenFiles(tmp_path / "out").read(0, 11).tolist() == [*b"one", 256, *"two é".encode(), 256]
+    path.write_text('{"txt": "one"}\n')
+    with pytest.raises(ValueError, match='"text"'):
+        prepare([path], tmp_path / "out")
+
+
+def test_batches_depend_on_seed_and_step_alone(tmp_path, text):
+    prepare([text], tmp_path / "out", held_out=0.25)
+    files = TokenFiles(tmp_path / "out")
+    for order in ("random", "epochs"):
+        a, b = (Windows(files, 32, seed=5, order=order) for _ in range(2))
+        a.batch(0, 4)
+        assert all(torch.equal(x, y) for x, y in zip(a.batch(9, 6), b.batch(9, 6), strict=True))
+        assert a.starts(1, 6) != a.starts(2, 6)
+        assert max(max(a.starts(s, 8)) for s in range(60)) + 32 < files.train_tokens
+        ids, targets = a.batch(3, 2)
+        assert torch.equal(ids[:, 1:], targets[:, :-1])
+    windows = (files.train_tokens - 1) // 32
+    once = [s for step in range(windows // 7 + 1) for s in a.starts(step, 7)][:windows]
+    assert sorted(once) == [i * 32 for i in range(windows)]
+    held_out = torch.cat([ids.flatten() for ids, _ in a.validation(4)])
+    assert held_out.tolist() == files.read(files.train_tokens, len(held_out)).tolist()
+    assert files.tokens - files.train_tokens - len(held_out) in range(1, 33)
+
+
+@pytest.mark.parametrize(("content", "complaint"), [(b"", "no text"), (b"a\xff", "byte 1 is not UTF-8")])
+def test_bad_texts_are_named(tmp_path, content, complaint):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=complaint):
+        prepare([tmp_path / "a.txt"], tmp_path / "out")
+
+
+def test_token_files_that_do_not_fit_their_index_are_refused(tmp_path, text):
+    with pytest.raises(ValueError, match="gpt2 prepare"):
+        TokenFiles(tmp_path)
+    prepare([text], tmp_path / "out")
+    with pytest.raises(ValueError, match="no window"):
+        Windows(TokenFiles(tmp_path / "out"), 10**6)
+    (tmp_path / "out/00000.bin").write_bytes(b"12")
+    with pytest.raises(ValueError, match=r"00000\.bin"):
+        TokenFiles(tmp_path / "out")
+
+
+def test_the_strided_evaluation_predicts_each_token_once_from_what_it_says():
+    from gpt2.evaluate import token_losses
+
+    model = small_model()
+    ids = random_ids(model, 1, 60)[0]
+    found = token_losses(model, ids, stride=10)
+    assert len(found) == 59
+    for token in range(1, 60):
+        start = 0 if token <= 24 else -(-(token - 24) // 10) * 10
+        logits = model(ids[None, start:token])[0, -1]
+        assert found[token - 1] == pytest.approx(cross_entropy(logits, ids[token]).item(), abs=1e-5)
