@@ -71,7 +71,7 @@ class Decoding:
         return text, offsets
 
     def decode_batch(self, batch: Iterable[IdSequence], *, errors: str = "replace", num_threads: int = 8) -> list[str]:
-        """The text of each sequence of ids. `num_threads` is tiktoken's; decoding is bound by memory, so one is used."""
+        """The text of each sequence of ids. `num_threads` is tiktoken's and has no effect."""
         return [self.decode(ids, errors) for ids in batch]
 
     def decode_bytes_batch(self, batch: Iterable[IdSequence], *, num_threads: int = 8) -> list[bytes]:

@@ -27,7 +27,9 @@ CACHED_PRETOKENS = 1 << 18
 class Engine(Protocol):
     """What a tokenizer asks of an engine. `text` has no lone surrogates, except those of `split_bytes`."""
 
-    name: Literal["python", "numba"]
+    @property
+    def name(self) -> Literal["python", "numba"]:
+        """Which one it is."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of an ordinary text."""
@@ -40,6 +42,9 @@ class Engine(Protocol):
 
     def encode_batch(self, texts: Sequence[str], num_threads: int) -> list[list[int]]:
         """Ids of many texts."""
+
+    def encode_arrays(self, texts: Sequence[str], num_threads: int) -> list[Ids]:
+        """The same as arrays."""
 
     def count(self, text: str) -> int:
         """How many ids a text has."""
@@ -99,6 +104,10 @@ class PythonEngine:
             return [self.encode(text) for text in texts]
         with ThreadPoolExecutor(num_threads) as threads:
             return list(threads.map(self.encode, texts))
+
+    def encode_arrays(self, texts: Sequence[str], num_threads: int) -> list[Ids]:
+        """The same as arrays."""
+        return [np.array(ids, np.uint32) for ids in self.encode_batch(texts, num_threads)]
 
     def count(self, text: str) -> int:
         """How many ids a text has; no list of them is built."""

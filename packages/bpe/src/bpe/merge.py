@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Protocol
 
 SCAN_UP_TO = 200
@@ -37,7 +38,7 @@ def byte_pair_merge(piece: bytes, ranks: Mapping[bytes, int], below: float = flo
         return _merge_by_heap(piece, ranks, below)
     parts = [piece[i : i + 1] for i in range(len(piece))]
     rank = ranks.get
-    pairs = [rank(a + b, below) for a, b in zip(parts, parts[1:], strict=False)]
+    pairs = [rank(a + b, below) for a, b in pairwise(parts)]
     while pairs:
         best = min(pairs)
         if best >= below:

@@ -1,7 +1,7 @@
 """Pre-tokenization: cutting text into words before any byte is merged (GPT-2's paper, section 2.2).
 
-No token reaches over such a cut. GPT-2's pattern keeps one space with the word that follows and keeps letters, digits and
-signs apart, so that the vocabulary does not fill up with `dog.`, `dog!` and `dog?`.
+No token reaches over such a cut. GPT-2's pattern keeps one space with the word that follows and keeps letters, digits
+and signs apart, so that the vocabulary does not fill up with `dog.`, `dog!` and `dog?`.
 
 The patterns speak of letters and numbers, and what is a letter depends on the version of Unicode. The three known
 ones follow tiktoken's, whatever version the installed `regex` knows (see `bpe.unicode_classes`). A pattern of your own
@@ -11,6 +11,8 @@ means what `regex` says.
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
+from mmap import mmap
 
 import numpy as np
 import regex
@@ -109,9 +111,10 @@ class Splitter:
         if not text.isascii():
             search, stand_ins = _corrections()
             if search.search(text):
-                found = self._pattern.finditer(text.translate(stand_ins))
-                return [text[piece.start() : piece.end()] for piece in found]
-        return self._pattern.findall(text)
+                same_places = self._pattern.finditer(text.translate(stand_ins))
+                return [text[piece.start() : piece.end()] for piece in same_places]
+        found: list[str] = self._pattern.findall(text)
+        return found
 
     @staticmethod
     def _with_gaps(pattern: regex.Pattern[str], text: str) -> list[str]:
@@ -119,10 +122,10 @@ class Splitter:
         for piece in pattern.finditer(text):
             cuts += (piece.start(), piece.end())
         cuts.append(len(text))
-        return [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        return [text[a:b] for a, b in pairwise(cuts) if a < b]
 
 
-def safe_cut(data: bytes, start: int, stop: int) -> int:
+def safe_cut(data: bytes | mmap, start: int, stop: int) -> int:
     """The last place in data[start:stop] where a sign or letter is followed by a space; -1 where there is none.
 
     The known patterns end a pre-token there whatever comes before or after, so the two sides can be encoded apart.
@@ -135,7 +138,7 @@ def safe_cut(data: bytes, start: int, stop: int) -> int:
     return -1
 
 
-def _ends_in_no_space(data: bytes, stop: int) -> bool:
+def _ends_in_no_space(data: bytes | mmap, stop: int) -> bool:
     """Whether the character beyond ASCII that ends at `stop` is none of the spaces."""
     first = stop - 1
     while first > 0 and 0x80 <= data[first] < 0xC0:

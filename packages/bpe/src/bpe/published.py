@@ -1,7 +1,7 @@
 """OpenAI's published vocabularies: which files, with which hash, pattern and special tokens; and getting them.
 
-A file is looked for in $DLPAPERS_DATA_DIR/tokenizer, then in tiktoken's cache ($TIKTOKEN_CACHE_DIR), then in this package's
-cache; only then is it downloaded. Wherever it comes from, its SHA-256 has to be the published one.
+A file is looked for in $DLPAPERS_DATA_DIR/tokenizer, then in tiktoken's cache ($TIKTOKEN_CACHE_DIR), then in this
+package's cache; only then is it downloaded. Wherever it comes from, its SHA-256 has to be the published one.
 """
 
 from __future__ import annotations
@@ -41,12 +41,20 @@ class Published:
     special_tokens: dict[str, int] = field(default_factory=lambda: {_EOT: 50256})
 
 
-_ENCODER = File(_BASE + "gpt-2/encodings/main/encoder.json", "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783")
-_MERGES = File(_BASE + "gpt-2/encodings/main/vocab.bpe", "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5")
+_ENCODER = File(
+    _BASE + "gpt-2/encodings/main/encoder.json", "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
+)
+_MERGES = File(
+    _BASE + "gpt-2/encodings/main/vocab.bpe", "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+)
 _R50K = File(_BASE + "encodings/r50k_base.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930")
 _P50K = File(_BASE + "encodings/p50k_base.tiktoken", "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069")
-_CL100K = File(_BASE + "encodings/cl100k_base.tiktoken", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7")
-_O200K = File(_BASE + "encodings/o200k_base.tiktoken", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d")
+_CL100K = File(
+    _BASE + "encodings/cl100k_base.tiktoken", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+)
+_O200K = File(
+    _BASE + "encodings/o200k_base.tiktoken", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+)
 _FIM = {"<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260}
 
 PUBLISHED = {
@@ -69,7 +77,7 @@ def fetch(file: File) -> Path:
     for place in places:
         if place.is_file() and hashlib.sha256(place.read_bytes()).hexdigest() == file.sha256:
             return place
-    import pooch
+    import pooch  # type: ignore[import-untyped]
 
     cache = pooch.os_cache("dlpapers") / "tokenizer"
     try:

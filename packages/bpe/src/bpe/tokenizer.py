@@ -74,7 +74,9 @@ class Tokenizer(Decoding):
         self._any_special = special.finder(frozenset(self.special_tokens)) if self.special_tokens else None
 
     @classmethod
-    def from_merges(cls, merges: Iterable[tuple[int, int]], *, byte_order: bytes = bytes(range(256)), **options: Any) -> Tokenizer:
+    def from_merges(
+        cls, merges: Iterable[tuple[int, int]], *, byte_order: bytes = bytes(range(256)), **options: Any
+    ) -> Tokenizer:
         """A tokenizer from pairs of ids in the order of training; ids skip those of `special_tokens`."""
         taken = list((options.get("special_tokens") or {}).values())
         return cls(ranks_of(merges, byte_order, taken), **options)
@@ -104,7 +106,7 @@ class Tokenizer(Decoding):
     def with_special_tokens(self, special_tokens: Mapping[str, int] | Sequence[str]) -> Tokenizer:
         """The same tokenizer with more special tokens; mere names get the next ids."""
         more = special.numbered(special_tokens, self.n_vocab)
-        both = self.special_tokens | more
+        both = {**self.special_tokens, **more}
         check_ranks(self.ranks, both)
         other = object.__new__(Tokenizer)
         other.ranks, other.pattern, other._engine, other.special_tokens = self.ranks, self.pattern, self._engine, both
@@ -153,13 +155,9 @@ class Tokenizer(Decoding):
         self, text: str, *, allowed_special: Special = NONE, disallowed_special: Disallowed = "all"
     ) -> Ids:
         """Like `encode`, as a uint32 array."""
-        if special.allowed_in(text, self.special_tokens_set, allowed_special, disallowed_special):
-            ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
-            return np.array(ids, np.uint32)
-        try:
-            return self._engine.encode_array(text)
-        except UnicodeEncodeError:
-            raise _surrogate(text) from None
+        return self.encode_batch_to_numpy(
+            [text], num_threads=1, allowed_special=allowed_special, disallowed_special=disallowed_special
+        )[0]
 
     def encode_ordinary_batch(self, texts: Sequence[str], *, num_threads: int = 8) -> list[list[int]]:
         """`encode_ordinary` of each text."""
@@ -177,11 +175,34 @@ class Tokenizer(Decoding):
         disallowed_special: Disallowed = "all",
     ) -> list[list[int]]:
         """`encode` of each text."""
-        known = self.special_tokens_set
-        if any([special.allowed_in(t, known, allowed_special, disallowed_special) for t in texts]):
-            how = {"allowed_special": allowed_special, "disallowed_special": disallowed_special}
-            return [self.encode(text, **how) for text in texts]  # type: ignore[arg-type]
+        if self._any_holds_special(texts, allowed_special, disallowed_special):
+            return [self.encode(text, allowed_special=allowed_special, disallowed_special=()) for text in texts]
         return self.encode_ordinary_batch(texts, num_threads=num_threads)
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Sequence[str],
+        *,
+        num_threads: int = 8,
+        allowed_special: Special = NONE,
+        disallowed_special: Disallowed = "all",
+    ) -> list[Ids]:
+        """`encode_to_numpy` of each text."""
+        if self._any_holds_special(texts, allowed_special, disallowed_special):
+            lists = (self.encode(text, allowed_special=allowed_special, disallowed_special=()) for text in texts)
+            return [np.array(ids, np.uint32) for ids in lists]
+        try:
+            return self._engine.encode_arrays(texts, num_threads)
+        except UnicodeEncodeError:
+            raise next(_surrogate(text) for text in texts if not _encodable(text)) from None
+
+    def _any_holds_special(self, texts: Sequence[str], allowed_special: Special, disallowed: Disallowed) -> bool:
+        """Whether an allowed special token is in a text; ValueError if a disallowed one is."""
+        found = False
+        for text in texts:
+            allowed = special.allowed_in(text, self.special_tokens_set, allowed_special, disallowed)
+            found = found or bool(allowed and special.finder(allowed).search(text))
+        return found
 
     def encode_parts(self, parts: Iterable[Trusted | Untrusted]) -> list[int]:
         """Ids of a prompt put together of parts: only what the program wrote can hold special tokens.
@@ -324,4 +345,6 @@ def _encodable(text: str) -> bool:
 def _surrogate(text: str) -> ValueError:
     """The error for a lone surrogate, which no UTF-8 can express."""
     place = next(i for i, c in enumerate(text) if 0xD800 <= ord(c) < 0xE000)
-    return ValueError(f"text: character {place} is the lone surrogate U+{ord(text[place]):04X}, which UTF-8 cannot hold")
+    return ValueError(
+        f"text: character {place} is the lone surrogate U+{ord(text[place]):04X}, which UTF-8 cannot hold"
+    )

@@ -24,10 +24,9 @@ def free_ids(taken: Iterable[int]) -> Iterator[int]:
 
 def check_ranks(ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> None:
     """FormatError for a vocabulary with which no text could be encoded, or not every id decoded to one token."""
-    for what, ids in (("tokens", ranks.values()), ("special_tokens", special_tokens.values())):
-        wrong = next((i for i in ids if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < 2**32), None)
-        if wrong is not None:
-            raise FormatError(f"{what}: {wrong!r} is no id; ids are whole numbers from 0 to 2^32 - 1")
+    for i in (*ranks.values(), *special_tokens.values()):
+        if type(i) is not int or not 0 <= i < 2**32:  # files bring anything: 1.0, true, "1"
+            raise FormatError(f"tokens: {i!r} is no id; ids are whole numbers from 0 to 2^32 - 1")
     if b"" in ranks or "" in special_tokens:
         raise FormatError("tokens: an empty token")
     lacking = [b for b in range(256) if bytes([b]) not in ranks]
@@ -85,7 +84,8 @@ def check_merges(ranks: Mapping[bytes, int], merges: Sequence[tuple[int, int]]) 
     """FormatError unless the ranks alone give back these merges, in this order.
 
     They do for whatever was trained. A list put together by hand may hold a merge that can never happen because an
-    earlier one takes its parts away; then merging by rank and by pair would differ, and no answer would be the right one.
+    earlier one takes its parts away; then merging by rank and by pair
+    would differ, and no answer would be the right one.
     """
     for number, (have, want) in enumerate(zip(merges_of(ranks), merges, strict=True)):
         if have != want:

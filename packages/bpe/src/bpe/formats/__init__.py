@@ -28,7 +28,7 @@ def load(
     path: Path,
     *,
     engine: Literal["auto", "python", "numba"] = "auto",
-    pattern: str | None | Literal["as stated"] = "as stated",
+    pattern: str | Literal["as stated"] | None = "as stated",
     special_tokens: Mapping[str, int] | None = None,
 ) -> Tokenizer:
     """A tokenizer from a file or a folder of any format.
@@ -39,7 +39,9 @@ def load(
 
     ranks, stated, special, states_pattern = _read(_file_of(path))
     if pattern == "as stated" and not states_pattern:
-        raise FormatError(f"{path}: the file does not state its pattern; give pattern= (a name, a regular expression or None)")
+        raise FormatError(
+            f"{path}: the file does not state its pattern; give pattern= (a name, a regular expression or None)"
+        )
     if states_pattern and pattern not in ("as stated", stated):
         raise FormatError(f"{path}: it states the pattern {stated!r}, not {pattern!r}")
     chosen = stated if pattern == "as stated" else pattern

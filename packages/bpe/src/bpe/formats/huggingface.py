@@ -61,7 +61,12 @@ def _pre_tokenizer(pattern: str | None) -> dict[str, Any]:
         return {**_BYTE_LEVEL, "use_regex": True}
     if pattern is None:
         return _BYTE_LEVEL
-    split = {"type": "Split", "pattern": {"Regex": PATTERNS.get(pattern, pattern)}, "behavior": "Isolated", "invert": False}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": PATTERNS.get(pattern, pattern)},
+        "behavior": "Isolated",
+        "invert": False,
+    }
     return {"type": "Sequence", "pretokenizers": [split, _BYTE_LEVEL]}
 
 

@@ -51,7 +51,10 @@ def parse(data: bytes, path: Path) -> dict[bytes, int]:
 def export(tokenizer: Tokenizer, folder: Path) -> list[Path]:
     """Write the file, and pattern and special tokens beside it."""
     pattern = tokenizer.pattern
-    aside = {"pat_str": PATTERNS.get(pattern, pattern) if pattern else None, "special_tokens": dict(tokenizer.special_tokens)}
+    aside = {
+        "pat_str": PATTERNS.get(pattern, pattern) if pattern else None,
+        "special_tokens": dict(tokenizer.special_tokens),
+    }
     file = write_text(folder / NAME, to_text(tokenizer.ranks))
     return [file, write_json(_beside(file), aside, indent=1)]
 
