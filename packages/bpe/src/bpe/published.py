@@ -67,8 +67,8 @@ PUBLISHED = {
 BY_HASH = {entry.files[0].sha256: entry for name, entry in PUBLISHED.items() if name != "gpt2"}
 
 
-def fetch(file: File) -> Path:
-    """Where a file lies, downloaded if need be. A file of the right name and the wrong hash is passed over."""
+def local(file: File) -> Path | None:
+    """Where a file lies on this machine. One of the right name and the wrong hash is passed over."""
     places = []
     if folder := os.environ.get("DLPAPERS_DATA_DIR"):
         places.append(Path(folder) / "tokenizer" / file.name)
@@ -77,6 +77,13 @@ def fetch(file: File) -> Path:
     for place in places:
         if place.is_file() and hashlib.sha256(place.read_bytes()).hexdigest() == file.sha256:
             return place
+    return None
+
+
+def fetch(file: File) -> Path:
+    """Where a file lies, downloaded if need be."""
+    if place := local(file):
+        return place
     import pooch  # type: ignore[import-untyped]
 
     cache = pooch.os_cache("dlpapers") / "tokenizer"
@@ -87,16 +94,35 @@ def fetch(file: File) -> Path:
 
 
 def get_encoding(name: str, *, engine: Literal["auto", "python", "numba"] = "auto") -> Tokenizer:
-    """A published tokenizer: gpt2, r50k_base, p50k_base, cl100k_base or o200k_base. Downloaded once, hash-checked."""
+    """A published tokenizer: gpt2, r50k_base, p50k_base, cl100k_base or o200k_base. Downloaded once, hash-checked.
+
+    r50k_base and p50k_base are made from GPT-2's files where only those are there.
+    """
     from bpe.formats import openai, tiktoken_file
     from bpe.tokenizer import Tokenizer
 
     if name not in PUBLISHED:
         raise ValueError(f"name: {name!r} is not one of {', '.join(PUBLISHED)}")
     entry = PUBLISHED[name]
-    paths = [fetch(file) for file in entry.files]
-    if len(paths) == 2:
-        ranks = openai.ranks_in(paths[0], entry.special_tokens)
-    else:
-        ranks = tiktoken_file.parse(paths[0].read_bytes(), paths[0])
+    ranks = _from_gpt2(name) if name in ("r50k_base", "p50k_base") and local(entry.files[0]) is None else None
+    if ranks is None:
+        paths = [fetch(file) for file in entry.files]
+        if name == "gpt2":
+            ranks = openai.ranks_in(paths[0], entry.special_tokens)
+        else:
+            ranks = tiktoken_file.parse(paths[0].read_bytes(), paths[0])
     return Tokenizer(ranks, pattern=entry.pattern, special_tokens=entry.special_tokens, engine=engine)
+
+
+def _from_gpt2(name: str) -> dict[bytes, int] | None:
+    """The ranks of r50k_base or p50k_base from GPT-2's encoder.json, if that is on this machine."""
+    from bpe.formats import openai, tiktoken_file
+
+    encoder = local(_ENCODER)
+    if encoder is None:
+        return None
+    ranks = openai.ranks_in(encoder, PUBLISHED["gpt2"].special_tokens)
+    if name == "p50k_base":  # for code: runs of 2 to 25 spaces, behind <|endoftext|>
+        ranks |= {b" " * n: 50255 + n for n in range(2, 26)}
+    same = hashlib.sha256(tiktoken_file.to_text(ranks).encode()).hexdigest() == PUBLISHED[name].files[0].sha256
+    return ranks if same else None
