@@ -1,19 +1,20 @@
 """What several test files share: the engines, tokenizers trained here, tiktoken's patterns, hostile text."""
 
-
+import bpe
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-
-import bpe
 
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 FRAGMENTS = [
-    *" '\n\t\r/-_.!?0aAsZé", "  ", "\r\n", "'s", "'S", "'ll", "'re", "'ſ", "''", "the", " the", "The", "HTTPServer", "123", "4567",
-    "...", "://", "ñ", "日本", "語", "😀", "👨‍👩‍👧", "\u00a0", "\u2003", "\u3000", "\u0085", "\u2028", "\u200b", "\x00", "\x1c", "\x1f",
-    "ß", "ǅ", "ʰ", "Ⅷ", "½", "٣", "क्षि", "\u0301", "한국", "Ω", "\ufeff", "\U00020000", "\U0010ffff", "ÀÉÎàéî", "\u1c89",
+    *" '\n\t\r/-_.!?0aAsZé", "  ", "\r\n", "'s", "'S", "'ll", "'re", "'ſ", "''", "the", " the", "The",
+    "HTTPServer", "123", "4567",
+    "...", "://", "ñ", "日本", "語", "😀", "👨‍👩‍👧",
+    "\u00a0", "\u2003", "\u3000", "\u0085", "\u2028", "\u200b", "\x00", "\x1c", "\x1f",
+    "ß", "ǅ", "ʰ", "Ⅷ", "½", "٣", "क्षि", "\u0301", "한국", "Ω", "\ufeff",
+    "\U00020000", "\U0010ffff", "ÀÉÎàéî", "\u1c89",
     "=" * 20, "0" * 17, "supercalifragilistic", "<|endoftext|>",
 ]  # fmt: skip
 

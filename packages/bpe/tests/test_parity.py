@@ -5,14 +5,13 @@ import hashlib
 import json
 import unicodedata
 
+import bpe
 import pytest
 import regex
 import tiktoken
+from bpe.patterns import PATTERNS, Splitter, name_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import bpe
-from bpe.patterns import PATTERNS, Splitter, name_of
 
 NAMES = {"gpt2": "gpt2", "cl100k": "cl100k_base"}
 
@@ -173,7 +172,14 @@ ALL_POINTS = [*range(0xD800), *range(0xE000, 0x110000)]
 def test_splits_of_code_points_whose_class_depends_on_the_unicode_version(pattern, patterns):
     newer = regex.compile(r"[\p{L}\p{N}\p{M}]")
     differing = [c for c in ALL_POINTS if bool(newer.match(chr(c))) != (unicodedata.category(chr(c))[0] in "LNM")]
-    sample = [*range(0x180), *range(0x2000, 0x2070), 0x3000, *differing[:600], *differing[-200:], *range(0x500, 0x110000, 3001)]
+    sample = [
+        *range(0x180),
+        *range(0x2000, 0x2070),
+        0x3000,
+        *differing[:600],
+        *differing[-200:],
+        *range(0x500, 0x110000, 3001),
+    ]
     check_code_points(pattern, patterns[pattern], [c for c in sample if not 0xD800 <= c < 0xE000])
 
 

@@ -7,6 +7,7 @@ is the order of the whole corpus, on which the rule `first` rests.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -46,14 +47,12 @@ class PretokenCounts:
     def save(self, path: str | Path) -> None:
         """Write a text file: a line with the pattern, then in each line a count and a pre-token in letters."""
         with atomic(Path(path)) as file:
-            file.write((HEADER + repr(self.pattern) + "\n").encode())
+            file.write((HEADER + json.dumps(self.pattern) + "\n").encode())
             file.writelines(f"{count} {to_letters(piece)}\n".encode() for piece, count in self.counts.items())
 
     @classmethod
     def load(cls, path: str | Path) -> PretokenCounts:
         """Read what `save` wrote; FormatError for anything else."""
-        import ast
-
         head, _, body = read_text(Path(path)).partition("\n")
         if not head.startswith(HEADER):
             raise FormatError(f"{path}: no file of pre-token counts (they begin with {HEADER!r})")
@@ -61,7 +60,9 @@ class PretokenCounts:
             raise FormatError(f"{path}: its last line is cut off")
         counts: dict[bytes, int] = {}
         try:
-            pattern = ast.literal_eval(head.removeprefix(HEADER))
+            pattern = json.loads(head.removeprefix(HEADER))
+            if not (pattern is None or isinstance(pattern, str)):
+                raise FormatError(f"{path}: the pattern {pattern!r} is neither a text nor null")
             for number, line in enumerate(body.split("\n")[:-1], start=2):
                 count, letters = line.split(" ")
                 counts[from_letters(letters)] = int(count)
@@ -69,7 +70,7 @@ class PretokenCounts:
                     raise FormatError(f"{path}: line {number}: a count below 1, or a pre-token that was there before")
         except FormatError:
             raise
-        except (ValueError, SyntaxError):
+        except ValueError:
             raise FormatError(f"{path}: a line that is not a count and a pre-token in letters") from None
         return cls(pattern, counts)
 
