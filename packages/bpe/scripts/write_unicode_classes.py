@@ -76,7 +76,7 @@ def module() -> str:
         "RANGES = {",
     ]
     for name, (pattern, meaning) in CLASSES.items():
-        lines = textwrap.wrap(ranges(members(pattern)), 110)
+        lines = textwrap.wrap(ranges(members(pattern)), 110, break_on_hyphens=False)
         parts += [f"    # {meaning}", f"    {name}: (", *(f'        "{line} "' for line in lines), "    ),"]
     parts += [
         "}",
