@@ -77,7 +77,11 @@ def module() -> str:
     ]
     for name, (pattern, meaning) in CLASSES.items():
         lines = textwrap.wrap(ranges(members(pattern)), 110, break_on_hyphens=False)
-        parts += [f"    # {meaning}", f"    {name}: (", *(f'        "{line} "' for line in lines), "    ),"]
+        parts.append(f"    # {meaning}")
+        if len(lines) == 1:
+            parts.append(f'    {name}: ("{lines[0]} "),')
+        else:
+            parts += [f"    {name}: (", *(f'        "{line} "' for line in lines), "    ),"]
     parts += [
         "}",
         "",

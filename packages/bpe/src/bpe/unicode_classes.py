@@ -150,9 +150,7 @@ RANGES = {
         "1e8c7-1e8cf 1e950-1e959 1ec71-1ecab 1ecad-1ecaf 1ecb1-1ecb4 1ed01-1ed2d 1ed2f-1ed3d 1f100-1f10c 1fbf0-1fbf9 "
     ),
     # the property White_Space
-    SPACE: (
-        "9-d 20 85 a0 1680 2000-200a 2028-2029 202f 205f 3000 "
-    ),
+    SPACE: ("9-d 20 85 a0 1680 2000-200a 2028-2029 202f 205f 3000 "),
 }
 
 

@@ -13,26 +13,10 @@ from numpy.typing import NDArray
 from bpe.fast import layout
 from bpe.fast.layout import BATCH, BLOCK, PADDING, SHORT
 from bpe.fast.machine import entry_point
-from bpe.unicode_classes import class_table
+from bpe.fast.memory import Addresses, aligned, class_rows
 
 Ids = NDArray[np.uint32]
 SMALL = 1 << 14  # texts up to this many bytes leave their ids in a thread's own array
-
-
-class Addresses:
-    """Arrays and the addresses by which a kernel finds them, one list per width."""
-
-    def __init__(self, u8: Sequence[Any], u32: Sequence[Any], u64: Sequence[Any]) -> None:
-        self.lists = [np.array([a.ctypes.data for a in arrays], dtype=np.uint64) for arrays in (u8, u32, u64)]
-        self.arguments: list[int] = [addresses.ctypes.data for addresses in self.lists]
-        self.kept = (u8, u32, u64)
-
-
-def aligned(words: int) -> NDArray[np.uint64]:
-    """Zeroed words that begin at a cache line, so that a slot of the hash table never lies across two."""
-    raw = np.zeros(words + 8, dtype=np.uint64)
-    skip = -raw.ctypes.data % 64 // 8
-    return raw[skip : skip + words]
 
 
 class Scratch:
@@ -123,14 +107,6 @@ def check_vocabulary(ranks: dict[bytes, int]) -> None:
     largest = max(ranks.values())
     if min(ranks.values()) < 0 or largest >= (1 << layout.ID_BITS) - 1:
         raise ValueError(f"vocabulary: ids have to lie in 0..{(1 << layout.ID_BITS) - 2}, one is {largest}")
-
-
-def class_rows() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The classes of all code points in two levels: row of each block of 128, and the distinct rows."""
-    table = class_table()
-    rows: dict[bytes, int] = {}
-    index = [rows.setdefault(bytes(table[i : i + 128]), len(rows)) for i in range(0, len(table), 128)]
-    return np.array(index, dtype=np.uint8), np.frombuffer(b"".join(rows), dtype=np.uint8)
 
 
 def keys(tokens: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -23,11 +23,19 @@ from pathlib import Path
 from typing import Any
 
 # Entry points and their arguments: u8, u32, u64 are tables (arrays of addresses of arrays of that width), `bytes` a
-# Python bytes object, `p` and `q` the address of an array of uint32 and of uint64, `i` an integer. All return an integer.
+# Python bytes object, `b`, `p` and `q` the address of an array of uint8, uint32 and uint64, `i` an integer. All return an integer.
 ENTRY_POINTS: dict[str, str] = {
     "vocabulary": "u8 u32 u64 bytes i p p p",
     "encode": "u8 u32 u64 bytes i i q p",
     "split": "u8 u32 u64 bytes i q",
+    "decode": "p i q i bytes b",
+    "decoded_size": "p i q i",
+    "count": "u8 u32 u64 bytes i",
+    "rehash": "u8 u32 u64 q",
+    "words": "u8 u32 u64 q q",
+    "lay_out": "u8 u32 u64 b q i",
+    "train": "u8 u32 u64 i i i",
+    "enter_again": "u8 u32 u64",
 }
 
 # What numba's wrapper names for the case that a kernel raises; none does.
@@ -130,7 +138,7 @@ def _compile() -> bytes:
     by_kind = {"u8": numba.uint8, "u32": numba.uint32, "u64": numba.uint64}
     pointer = numba.types.CPointer
     kinds = {kind: pointer(pointer(dtype)) for kind, dtype in by_kind.items()}
-    kinds |= {"bytes": pointer(numba.uint8), "p": pointer(numba.uint32), "q": pointer(numba.uint64), "i": numba.int64}
+    kinds |= {"bytes": pointer(numba.uint8), "b": pointer(numba.uint8), "p": pointer(numba.uint32), "q": pointer(numba.uint64), "i": numba.int64}
     program = None
     for name, arguments in ENTRY_POINTS.items():
         signature = numba.int64(*(kinds[kind] for kind in arguments.split()))
