@@ -1,0 +1,188 @@
+"""The compiled encoder: tables in NumPy arrays, kernels that fill and read them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpe.fast import layout
+from bpe.fast.layout import BATCH, BLOCK, PADDING, SHORT
+from bpe.fast.machine import entry_point
+from bpe.fast.memory import Addresses, aligned, class_rows
+
+Ids = NDArray[np.uint32]
+SMALL = 1 << 14  # texts up to this many bytes leave their ids in a thread's own array
+
+
+class Scratch:
+    """The memory of one thread at work: what it remembers of earlier text, and room for one block."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.cache = aligned(4 << layout.CACHE_BITS)
+        self.long_cache = aligned(4 << layout.LONG_BITS)
+        self.arena = np.zeros(layout.ARENA + PADDING, dtype=np.uint8)
+        self.pool = np.zeros(layout.POOL + PADDING, dtype=np.uint32)
+        self.state = np.zeros(layout.N_STATE, dtype=np.uint64)
+        self.out = np.zeros(SMALL + 8, dtype=np.uint32)
+        self.out_address: int = self.out.ctypes.data
+        self.reserve(BLOCK)
+
+    def reserve(self, capacity: int) -> None:
+        """Room for blocks, and so for single pieces, of this many bytes."""
+        n = capacity + 2 * PADDING
+        text, classes, starts = (np.zeros(n, dtype=np.uint8) for _ in range(3))
+        found, links = np.zeros(BATCH, dtype=np.uint8), np.zeros(2 * SHORT, dtype=np.uint8)
+        ends, symbols, ranks, following, preceding = (np.zeros(n, dtype=np.uint32) for _ in range(5))
+        slots = np.zeros(BATCH, dtype=np.uint32)
+        low, high = np.zeros(BATCH, dtype=np.uint64), np.zeros(BATCH, dtype=np.uint64)
+        heap = np.zeros(3 * n, dtype=np.uint64)  # one entry per pair at the start and at most two per merge
+        self.state[layout.CAPACITY] = capacity
+        s = self.shared
+        self.addresses = Addresses(
+            [s.class_of_block, s.class_of, s.joined, s.odd_bytes, self.arena, text, classes, starts, found, links],
+            [
+                *(s.byte_ids, s.bigrams, s.odd_lengths, s.odd_ids, self.cache.view(np.uint32), self.pool),
+                *(ends, slots, symbols, ranks, following, preceding),
+            ],
+            [
+                *(s.facts, s.pairs, s.token_low, s.token_high, s.token_id, self.state),
+                *(self.cache, self.long_cache, low, high, heap),
+            ],
+        )
+        self.arguments = self.addresses.arguments
+
+
+class Shared:
+    """What depends on the vocabulary and the pattern only; read by all threads."""
+
+    def __init__(self, ranks: dict[bytes, int], pattern: int) -> None:
+        check_vocabulary(ranks)
+        self.class_of_block, self.class_of = class_rows()
+        self.joined = np.zeros(1 << 16, dtype=np.uint8)
+        self.byte_ids = np.zeros(256, dtype=np.uint32)
+        self.bigrams = np.full(1 << 16, 0xFFFFFFFF, dtype=np.uint32)
+        pair_bits = max(10, (2 * len(ranks)).bit_length())
+        self.pairs = np.zeros(1 << pair_bits, dtype=np.uint64)
+        self.facts = np.zeros(layout.N_FACTS, dtype=np.uint64)
+        self.facts[layout.PAIR_BITS] = pair_bits
+        self.facts[layout.PATTERN] = pattern
+        self.odd_bytes, self.odd_lengths, self.odd_ids = (np.zeros(1, dtype=d) for d in ("u1", "u4", "u4"))
+        self.token_low = self.token_high = self.token_id = np.zeros(1, dtype=np.uint64)
+
+        tokens = sorted(ranks, key=len)
+        ids = np.fromiter(map(ranks.__getitem__, tokens), dtype=np.uint32, count=len(tokens))
+        lengths = np.fromiter(map(len, tokens), dtype=np.uint32, count=len(tokens))
+        odd = np.zeros(len(tokens), dtype=np.uint32)
+        scratch = Scratch(self)
+        scratch.reserve(max(BLOCK, int(lengths[-1])))
+        entry_point("vocabulary")(
+            *scratch.arguments, b"".join(tokens), len(tokens), lengths.ctypes.data, ids.ctypes.data, odd.ctypes.data
+        )
+        long_odd = np.flatnonzero((odd == 1) & (lengths > 15))
+        if len(long_odd) > 1 << (layout.LONG_BITS - 2) or (lengths[long_odd] > layout.LONGEST).any():
+            raise ValueError("vocabulary: it has too many or too long tokens that no merge makes for the compiled engine")
+        self.odd_bytes = np.frombuffer(b"".join(tokens[k] for k in long_odd) + bytes(8), dtype=np.uint8)
+        self.odd_lengths, self.odd_ids = np.append(lengths[long_odd], 0), np.append(ids[long_odd], 0)
+        self.facts[layout.ODD] = len(long_odd)
+        self.facts[layout.DIVIDE] = not odd.any()
+        short = np.flatnonzero(lengths <= 15)
+        # those first that merging does not make; of a huge vocabulary the others may wait until they are met
+        chosen = short[np.lexsort((ids[short], -odd[short].astype(np.int64)))][: 1 << (layout.CACHE_BITS - 1)]
+        self.token_low, self.token_high = keys([tokens[k] for k in chosen])
+        self.token_id = ids[chosen].astype(np.uint64)
+        self.facts[layout.TOKENS] = len(chosen)
+
+
+def check_vocabulary(ranks: dict[bytes, int]) -> None:
+    """ValueError unless every byte is a token and the ids fit."""
+    missing = [b for b in range(256) if bytes([b]) not in ranks]
+    if missing:
+        raise ValueError(f"vocabulary: every single byte has to be a token, {bytes(missing[:1])!r} is not")
+    largest = max(ranks.values())
+    if min(ranks.values()) < 0 or largest >= (1 << layout.ID_BITS) - 1:
+        raise ValueError(f"vocabulary: ids have to lie in 0..{(1 << layout.ID_BITS) - 2}, one is {largest}")
+
+
+def keys(tokens: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The two words of each token's key in the cache: its bytes, and its length in the last of 16."""
+    padded = b"".join(t.ljust(15, b"\0") + bytes([len(t)]) for t in tokens)
+    words = np.frombuffer(padded, dtype="<u8").reshape(-1, 2)
+    return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
+
+
+class NumbaEncoder:
+    """Ordinary text to ids and back, for one vocabulary and one pattern. May be used from several threads at once.
+
+    ranks: token -> id, which is also its rank. pattern: "gpt2", "cl100k", "o200k" or None for no split at all.
+    Text is given as UTF-8; that it is valid is the caller's part.
+    """
+
+    def __init__(self, ranks: dict[bytes, int], pattern: str | None = "gpt2") -> None:
+        if pattern is not None and pattern not in layout.PATTERNS:
+            raise ValueError(f"pattern: {pattern!r}, accepted are {', '.join(layout.PATTERNS)} and None")
+        self.pattern = pattern
+        self._encode = entry_point("encode")
+        self._shared = Shared(ranks, layout.PATTERNS[pattern] if pattern else layout.GIVEN)
+        self._given: Shared | None = None
+        self._idle: list[Scratch] = []
+        self._ranks = ranks
+
+    def _scratch(self) -> Scratch:
+        """A scratch that no other thread uses now; to be put back into `_idle`."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Scratch(self._shared)
+
+    def encode(self, data: bytes) -> Ids:
+        """Ids of a text."""
+        scratch = self._scratch()
+        n = len(data)
+        out = scratch.out if n <= SMALL else np.empty(n + 8, dtype=np.uint32)
+        count = self._run(scratch, data, n, 1, out)
+        ids = out[:count].copy() if n <= SMALL else out[:count]
+        self._idle.append(scratch)
+        return ids
+
+    def encode_to_list(self, data: bytes) -> list[int]:
+        """Ids of a text as Python integers; for short texts the quickest way."""
+        n = len(data)
+        if n > SMALL or self.pattern is None:
+            return self.encode(data).tolist()
+        scratch = self._scratch()
+        count = self._encode(*scratch.arguments, data, n, 1, None, scratch.out_address)
+        ids: list[int] = scratch.out[:count].tolist()
+        self._idle.append(scratch)
+        return ids
+
+    def _run(self, scratch: Scratch, data: bytes, n: int, keep: int, out: Ids, ends: Any = None) -> int:
+        """Encode, with more scratch memory as often as a piece needs it; number of ids."""
+        if ends is None and self.pattern is None:
+            ends = np.array([n], dtype=np.uint64)
+        where = None if ends is None else ends.ctypes.data
+        capacity = BLOCK
+        while True:
+            count: int = self._encode(*scratch.arguments, data, n, keep, where, out.ctypes.data)
+            if count >= 0:
+                break
+            capacity *= 8
+            scratch.reserve(min(capacity, n))
+            if not keep:
+                out = np.empty(min(capacity, n) + 8, dtype=np.uint32)
+        if capacity > BLOCK:
+            scratch.reserve(BLOCK)
+        return count
+
+    def count(self, data: bytes) -> int:
+        """Number of ids of a text."""
+        scratch = self._scratch()
+        out = scratch.out
+        count = self._run(scratch, data, len(data), 0, out)
+        self._idle.append(scratch)
+        return count

@@ -1,0 +1,172 @@
+"""Machine code that is made once: numba compiles the kernels, llvmlite loads them ever after.
+
+Importing numba takes longer than everything else a short run does. So the kernels are compiled on the first call
+on a machine (`kernels/`, the only modules that import numba) into one object file, which is kept in a cache
+folder; every later start hands that file to LLVM's linker and takes the addresses of its entry points.
+
+Kernels see memory only through pointers, allocate nothing and raise nothing; numba's generic wrapper around them
+mentions functions for raising, which are therefore never called.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Entry points and their arguments: u8, u32, u64 are tables (arrays of addresses of arrays of that width), `bytes` a
+# Python bytes object, `b`, `p` and `q` the address of an array of uint8, uint32 and uint64, `i` an integer. All return an integer.
+ENTRY_POINTS: dict[str, str] = {
+    "vocabulary": "u8 u32 u64 bytes i p p p",
+    "encode": "u8 u32 u64 bytes i i q p",
+    "split": "u8 u32 u64 bytes i q",
+    "decode": "p i q i bytes b",
+    "decoded_size": "p i q i",
+    "count": "u8 u32 u64 bytes i",
+    "rehash": "u8 u32 u64 q",
+    "words": "u8 u32 u64 q q",
+    "lay_out": "u8 u32 u64 b q i",
+    "train": "u8 u32 u64 i i i",
+    "enter_again": "u8 u32 u64",
+}
+
+# What numba's wrapper names for the case that a kernel raises; none does.
+NEVER_CALLED = (
+    "numba_gil_ensure",
+    "numba_gil_release",
+    "numba_unpickle",
+    "numba_do_raise",
+    "numba_runtime_build_excinfo_struct",
+    "NRT_Free",
+)
+
+_lock = threading.Lock()
+_loaded: dict[str, Any] = {}
+_on_compile: list[Callable[[str], None]] = []
+
+
+def available() -> bool:
+    """Whether the compiled engine can be used: the extra `fast` is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("numba", "llvmlite"))
+
+
+def on_compile(listener: Callable[[str], None]) -> None:
+    """Have `listener` told, with a sentence for the user, when the kernels have to be compiled (some seconds)."""
+    _on_compile.append(listener)
+
+
+def entry_point(name: str) -> Any:
+    """One compiled kernel as a ctypes function. It runs without the interpreter's lock."""
+    if not _loaded:
+        with _lock:
+            if not _loaded:
+                _loaded.update(_load(_object_code()))
+    return _loaded[name]
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: $NUMBA_CACHE_DIR if set, else the user's cache."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen) / "dlpapers-bpe"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "dlpapers-bpe"
+
+
+def _fingerprint() -> str:
+    """What the machine code depends on: the sources, the compilers and the processor."""
+    from llvmlite import binding as llvm
+
+    parts = [p.read_bytes() for p in (Path(__file__), *sorted((Path(__file__).parent / "kernels").glob("*.py")))]
+    host = f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    return hashlib.sha256(b"\0".join([*parts, host.encode(), *map(str.encode, versions)])).hexdigest()[:32]
+
+
+def _object_code() -> bytes:
+    """The object file of all kernels, from the cache or compiled now. An unwritable cache is no error."""
+    path = cache_folder() / f"kernels-{_fingerprint()}.o"
+    try:
+        return path.read_bytes()
+    except OSError:
+        pass
+    for listener in _on_compile:
+        listener("compiling the encoder for this machine; this happens once and takes some seconds")
+    code = _compile()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(code)
+        os.replace(file.name, path)
+    except OSError:
+        pass  # the next start compiles again
+    return code
+
+
+def _target() -> Any:
+    """LLVM's description of this machine."""
+    from llvmlite import binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    host = llvm.Target.from_triple(llvm.get_process_triple())
+    features = llvm.get_host_cpu_features().flatten()
+    return host.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="jitdefault", jit=True
+    )
+
+
+def _compile() -> bytes:
+    """All kernels in one object file; each entry point under its own name."""
+    import numba
+    from llvmlite import binding as llvm
+
+    from bpe.fast.kernels import FUNCTIONS
+
+    by_kind = {"u8": numba.uint8, "u32": numba.uint32, "u64": numba.uint64}
+    pointer = numba.types.CPointer
+    kinds = {kind: pointer(pointer(dtype)) for kind, dtype in by_kind.items()}
+    kinds |= {"bytes": pointer(numba.uint8), "b": pointer(numba.uint8), "p": pointer(numba.uint32), "q": pointer(numba.uint64), "i": numba.int64}
+    program = None
+    for name, arguments in ENTRY_POINTS.items():
+        signature = numba.int64(*(kinds[kind] for kind in arguments.split()))
+        compiled = numba.cfunc(signature, nopython=True, error_model="numpy")(FUNCTIONS[name])
+        text = compiled.inspect_llvm().replace(compiled.native_name, f"bpe_{name}")
+        module = llvm.parse_assembly(text)
+        if program is None:
+            program = module
+        else:
+            program.link_in(module)
+    assert program is not None
+    machine: Any = _target()
+    return bytes(machine.emit_object(program))
+
+
+def _load(code: bytes) -> dict[str, Any]:
+    """Link the object file into this process; its entry points by name."""
+    from llvmlite import binding as llvm
+
+    for symbol in NEVER_CALLED:
+        if not llvm.address_of_symbol(symbol):
+            llvm.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value)
+    empty = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(empty, _target())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    found: dict[str, Any] = {"": engine}  # the engine owns the code
+    for name, arguments in ENTRY_POINTS.items():
+        kinds = [{"bytes": ctypes.c_char_p, "i": ctypes.c_int64}.get(k, ctypes.c_void_p) for k in arguments.split()]
+        found[name] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address(f"bpe_{name}"))
+    return found
