@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,26 +81,22 @@ def count_texts(
     """Count the pre-tokens of texts, one text at a time, so none reaches over its end; special tokens are left out."""
     pattern = name_of(pattern) or pattern
     names = frozenset(special_tokens)
-    total = PretokenCounts(pattern)
-    if compiled and pattern in PATTERNS:
-        from bpe import fast
-
-        for text in texts:
-            for part, is_special in special.parts(text, names):
-                if not is_special:
-                    total.add(PretokenCounts(pattern, dict(fast.count(part.encode(), pattern))))
-        return total
-    split = Splitter(pattern)
-    pieces: Counter[str] = Counter()
-    for text in texts:
-        for part, is_special in special.parts(text, names):
-            if not is_special:
-                pieces.update(split(part))
+    ordinary = (part for text in texts for part, is_special in special.parts(text, names) if not is_special)
     try:
-        total.counts = {piece.encode(): count for piece, count in pieces.items()}
+        if compiled and pattern in PATTERNS:
+            from bpe.fast import PretokenCounter
+
+            counter = PretokenCounter(pattern)
+            for part in ordinary:
+                counter.add(part.encode())
+            return PretokenCounts(pattern, counter.counts())
+        split = Splitter(pattern)
+        pieces: Counter[str] = Counter()
+        for part in ordinary:
+            pieces.update(split(part))
+        return PretokenCounts(pattern, {piece.encode(): count for piece, count in pieces.items()})
     except UnicodeEncodeError as error:
         raise ValueError(f"texts: one holds a lone surrogate, U+{ord(error.object[error.start]):04X}") from None
-    return total
 
 
 def count_files(
@@ -120,23 +116,31 @@ def count_files(
         raise ValueError(f"workers: {workers} is below 1")
     pattern = name_of(pattern) or pattern
     parts = [span for file in files for span in spans(file, pattern, special_tokens)]
-    job = partial(_count_span, pattern=pattern, special_tokens=tuple(special_tokens), compiled=compiled)
-    total, done, everything = PretokenCounts(pattern), 0, sum(map(len, parts))
+    everything = sum(map(len, parts))
 
-    def collect(counted: Iterable[PretokenCounts]) -> PretokenCounts:
-        nonlocal done
-        for part, counts in zip(parts, counted, strict=True):
-            total.add(counts)
-            done += len(part)
-            if progress is not None:
-                progress(done, everything)
-        return total
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, everything)
 
     if workers == 1 or len(parts) == 1:
-        return collect(map(job, parts))
+
+        def texts() -> Iterator[str]:
+            done = 0
+            for span in parts:
+                yield span.read()
+                done += len(span)
+                report(done)
+
+        return count_texts(texts(), pattern, special_tokens, compiled=compiled)
+    job = partial(_count_span, pattern=pattern, special_tokens=tuple(special_tokens), compiled=compiled)
+    total, done = PretokenCounts(pattern), 0
     # spawned, not forked: the parent may run threads
     with ProcessPoolExecutor(min(workers, len(parts)), mp_context=get_context("spawn")) as processes:
-        return collect(processes.map(job, parts))
+        for span, counts in zip(parts, processes.map(job, parts), strict=True):
+            total.add(counts)
+            done += len(span)
+            report(done)
+    return total
 
 
 def _count_span(span: Span, pattern: str | None, special_tokens: Sequence[str], compiled: bool) -> PretokenCounts:

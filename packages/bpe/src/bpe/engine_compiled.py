@@ -60,7 +60,7 @@ class CompiledEngine:
 
     def decode(self, ids: Iterable[int]) -> bytes:
         """The bytes of ordinary ids; KeyError for another id."""
-        array = np.asarray(ids)
-        if array.size and array.dtype.kind not in "iu":
-            raise KeyError(ids)
-        return self._encoder.decode(array)
+        try:
+            return self._encoder.decode(ids)
+        except TypeError:  # something that is no whole number
+            raise KeyError(ids) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -86,9 +87,11 @@ def fetch(file: File) -> Path:
         return place
     import pooch  # type: ignore[import-untyped]
 
+    pooch.get_logger().setLevel("WARNING")  # it would announce the download on stderr
     cache = pooch.os_cache("dlpapers") / "tokenizer"
+    bar = sys.stderr.isatty()
     try:
-        return Path(pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=file.name, path=cache))
+        return Path(pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=file.name, path=cache, progressbar=bar))
     except OSError as error:
         raise OSError(f"{file.name} is not on this machine, and {file.url} cannot be reached: {error}") from None
 

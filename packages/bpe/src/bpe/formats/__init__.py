@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bpe.errors import FormatError
 from bpe.formats import huggingface, openai, own, tiktoken_file
 from bpe.formats.files import read_json
+from bpe.patterns import Splitter
+from bpe.vocabulary import check_ranks
 
 if TYPE_CHECKING:
     from bpe.tokenizer import Tokenizer
@@ -47,9 +49,11 @@ def load(
     chosen = stated if pattern == "as stated" else pattern
     special |= special_tokens or {}
     try:
-        return Tokenizer(ranks, pattern=chosen, special_tokens=special, engine=engine)
-    except FormatError as error:
+        check_ranks(ranks, special)
+        Splitter(chosen)
+    except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
+    return Tokenizer(ranks, pattern=chosen, special_tokens=special, engine=engine)
 
 
 def _file_of(path: Path) -> Path:

@@ -70,8 +70,11 @@ def parse(found: dict[str, Any], path: Path) -> tuple[dict[bytes, int], str | No
     ):
         raise FormatError(f"{path}: merges: they have to be pairs of ids")
     pairs = [(m[0], m[1]) for m in merges]
-    ranks = ranks_of(pairs, order_bytes, list(special.values()))
-    check_merges(ranks, pairs)
+    try:
+        ranks = ranks_of(pairs, order_bytes, list(special.values()))
+        check_merges(ranks, pairs)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
     return ranks, pattern, special
 
 
