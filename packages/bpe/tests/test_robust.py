@@ -148,6 +148,7 @@ def test_100000_hostile_strings_with_gpt_2_s_vocabulary(engine, data_file):
     data_file("tokenizer/encoder.json")
     tok, live = bpe.get_encoding("gpt2", engine=engine), tiktoken.get_encoding("gpt2")
     rng = random.Random(5)
+    pool = [*RUNS, "the", " the", "1", "\r\n", "'ll", "ß", "½", "한국"]
     planes = [(0, 0x7F), (0, 0x7FF), (0x800, 0xD7FF), (0xE000, 0x10FFFF)]
     for _ in range(100):
         batch = []
