@@ -26,8 +26,6 @@ class PretokenCounter:
         if pattern not in layout.PATTERNS:
             raise ValueError(f"pattern: {pattern!r}, accepted are {', '.join(layout.PATTERNS)}")
         self.pattern = pattern
-        self._facts = np.zeros(layout.N_FACTS, dtype=np.uint64)
-        self._facts[layout.PATTERN] = layout.PATTERNS[pattern]
         self._state = np.zeros(layout.N_COUNT_STATE, dtype=np.uint64)
         self._classes = class_rows()
         self._arena = np.zeros(1 << 20, dtype=np.uint8)
@@ -53,14 +51,14 @@ class PretokenCounter:
         self._addresses = Addresses(
             [*self._classes, *self._scratch, self._arena],
             [self._ends, self._slots, self._slot_of],
-            [self._facts, self._state, self._table, *self._keys],
+            [self._state, self._table, *self._keys],
         )
 
     def add(self, data: bytes) -> None:
         """Count the pre-tokens of one text, given as valid UTF-8."""
         self._state[layout.POSITION] = 0
         while True:
-            wanted = entry_point("count")(*self._addresses.arguments, data, len(data))
+            wanted = entry_point("count")(*self._addresses.arguments, data, len(data), layout.PATTERNS[self.pattern])
             capacity = int(self._state[layout.CAPACITY])
             if wanted == 0:
                 break

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpe.fast import layout
+from bpe.fast.decoder import Decoder
 from bpe.fast.layout import BATCH, BLOCK, PADDING, SHORT
 from bpe.fast.machine import entry_point
 from bpe.fast.memory import Addresses, aligned, class_rows
@@ -31,6 +32,7 @@ class Scratch:
         self.state = np.zeros(layout.N_STATE, dtype=np.uint64)
         self.out = np.zeros(SMALL + 8, dtype=np.uint32)
         self.out_address: int = self.out.ctypes.data
+        self.capacity = 0
         self.reserve(BLOCK)
 
     def reserve(self, capacity: int) -> None:
@@ -42,7 +44,7 @@ class Scratch:
         slots = np.zeros(BATCH, dtype=np.uint32)
         low, high = np.zeros(BATCH, dtype=np.uint64), np.zeros(BATCH, dtype=np.uint64)
         heap = np.zeros(3 * n, dtype=np.uint64)  # one entry per pair at the start and at most two per merge
-        self.state[layout.CAPACITY] = capacity
+        self.state[layout.CAPACITY] = self.capacity = capacity
         s = self.shared
         self.addresses = Addresses(
             [s.class_of_block, s.class_of, s.joined, s.odd_bytes, self.arena, text, classes, starts, found, links],
@@ -57,11 +59,20 @@ class Scratch:
         )
         self.arguments = self.addresses.arguments
 
+    def reserve_more(self, largest: int) -> None:
+        """Room for blocks eight times as large, where one of `largest` bytes is the largest there can be."""
+        self.reserve(min(8 * self.capacity, largest))
+
+    def release(self) -> None:
+        """Back to the usual room."""
+        if self.capacity > BLOCK:
+            self.reserve(BLOCK)
+
 
 class Shared:
     """What depends on the vocabulary and the pattern only; read by all threads."""
 
-    def __init__(self, ranks: dict[bytes, int], pattern: int) -> None:
+    def __init__(self, ranks: Mapping[bytes, int]) -> None:
         check_vocabulary(ranks)
         self.class_of_block, self.class_of = class_rows()
         self.joined = np.zeros(1 << 16, dtype=np.uint8)
@@ -71,7 +82,6 @@ class Shared:
         self.pairs = np.zeros(1 << pair_bits, dtype=np.uint64)
         self.facts = np.zeros(layout.N_FACTS, dtype=np.uint64)
         self.facts[layout.PAIR_BITS] = pair_bits
-        self.facts[layout.PATTERN] = pattern
         self.odd_bytes, self.odd_lengths, self.odd_ids = (np.zeros(1, dtype=d) for d in ("u1", "u4", "u4"))
         self.token_low = self.token_high = self.token_id = np.zeros(1, dtype=np.uint64)
 
@@ -99,7 +109,7 @@ class Shared:
         self.facts[layout.TOKENS] = len(chosen)
 
 
-def check_vocabulary(ranks: dict[bytes, int]) -> None:
+def check_vocabulary(ranks: Mapping[bytes, int]) -> None:
     """ValueError unless every byte is a token and the ids fit."""
     missing = [b for b in range(256) if bytes([b]) not in ranks]
     if missing:
@@ -120,69 +130,111 @@ class NumbaEncoder:
     """Ordinary text to ids and back, for one vocabulary and one pattern. May be used from several threads at once.
 
     ranks: token -> id, which is also its rank. pattern: "gpt2", "cl100k", "o200k" or None for no split at all.
-    Text is given as UTF-8; that it is valid is the caller's part.
+    Text is given as UTF-8; that it is valid is the caller's part. With `pattern=None` and for given pieces any bytes do.
     """
 
-    def __init__(self, ranks: dict[bytes, int], pattern: str | None = "gpt2") -> None:
+    def __init__(self, ranks: Mapping[bytes, int], pattern: str | None = "gpt2") -> None:
         if pattern is not None and pattern not in layout.PATTERNS:
             raise ValueError(f"pattern: {pattern!r}, accepted are {', '.join(layout.PATTERNS)} and None")
         self.pattern = pattern
         self._encode = entry_point("encode")
-        self._shared = Shared(ranks, layout.PATTERNS[pattern] if pattern else layout.GIVEN)
-        self._given: Shared | None = None
+        self._shared = Shared(ranks)
+        self._kind = layout.GIVEN if pattern is None else layout.PATTERNS[pattern]
         self._idle: list[Scratch] = []
-        self._ranks = ranks
+        self._decoder = Decoder(ranks)
 
-    def _scratch(self) -> Scratch:
-        """A scratch that no other thread uses now; to be put back into `_idle`."""
+    @contextmanager
+    def _scratch(self) -> Iterator[Scratch]:
+        """A scratch that no other thread uses meanwhile."""
         try:
-            return self._idle.pop()
+            scratch = self._idle.pop()
         except IndexError:
-            return Scratch(self._shared)
+            scratch = Scratch(self._shared)
+        try:
+            yield scratch
+        finally:
+            self._idle.append(scratch)
 
     def encode(self, data: bytes) -> Ids:
         """Ids of a text."""
-        scratch = self._scratch()
-        n = len(data)
-        out = scratch.out if n <= SMALL else np.empty(n + 8, dtype=np.uint32)
-        count = self._run(scratch, data, n, 1, out)
-        ids = out[:count].copy() if n <= SMALL else out[:count]
-        self._idle.append(scratch)
-        return ids
+        return self._encode_ends(data, None if self.pattern else np.array([len(data)], dtype=np.uint64))
 
     def encode_to_list(self, data: bytes) -> list[int]:
-        """Ids of a text as Python integers; for short texts the quickest way."""
+        """Ids of a text as Python integers. For short texts the quickest way: nothing is allocated but the list."""
         n = len(data)
-        if n > SMALL or self.pattern is None:
+        if n > SMALL or not self.pattern:
             return self.encode(data).tolist()
-        scratch = self._scratch()
-        count = self._encode(*scratch.arguments, data, n, 1, None, scratch.out_address)
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            scratch = Scratch(self._shared)
+        count = self._encode(*scratch.arguments, data, n, self._kind, 1, None, scratch.out_address)
         ids: list[int] = scratch.out[:count].tolist()
         self._idle.append(scratch)
         return ids
 
-    def _run(self, scratch: Scratch, data: bytes, n: int, keep: int, out: Ids, ends: Any = None) -> int:
-        """Encode, with more scratch memory as often as a piece needs it; number of ids."""
-        if ends is None and self.pattern is None:
-            ends = np.array([n], dtype=np.uint64)
-        where = None if ends is None else ends.ctypes.data
-        capacity = BLOCK
-        while True:
-            count: int = self._encode(*scratch.arguments, data, n, keep, where, out.ctypes.data)
-            if count >= 0:
-                break
-            capacity *= 8
-            scratch.reserve(min(capacity, n))
-            if not keep:
-                out = np.empty(min(capacity, n) + 8, dtype=np.uint32)
-        if capacity > BLOCK:
-            scratch.reserve(BLOCK)
-        return count
+    def encode_pieces(self, data: bytes, ends: Sequence[int] | NDArray[np.integer[Any]]) -> Ids:
+        """Ids of a text whose pieces end at `ends` (in bytes, ascending, the last one at the end): a split of your own."""
+        places = np.array(ends, dtype=np.int64).reshape(-1)
+        if len(places) and (places[0] <= 0 or (np.diff(places) <= 0).any()):
+            raise ValueError("ends: they have to ascend from above 0, every piece having at least one byte")
+        if (int(places[-1]) if len(places) else 0) != len(data):
+            raise ValueError(f"ends: the last one has to be the number of bytes, {len(data)}")
+        return self._encode_ends(data, places.astype(np.uint64))
+
+    def encode_batch(self, texts: Sequence[bytes], num_threads: int = 1) -> list[Ids]:
+        """Ids of each text. Threads run at once: the kernels need no interpreter."""
+        if num_threads < 1:
+            raise ValueError(f"num_threads: {num_threads} is below 1")
+        if num_threads == 1 or len(texts) < 2:
+            return [self.encode(text) for text in texts]
+        share = -(-len(texts) // (8 * num_threads))  # several texts per task, but enough tasks to even the load
+        tasks = [texts[i : i + share] for i in range(0, len(texts), share)]
+        with ThreadPoolExecutor(num_threads) as threads:
+            done = threads.map(lambda task: [self.encode(text) for text in task], tasks)
+            return [ids for task in done for ids in task]
 
     def count(self, data: bytes) -> int:
-        """Number of ids of a text."""
-        scratch = self._scratch()
-        out = scratch.out
-        count = self._run(scratch, data, len(data), 0, out)
-        self._idle.append(scratch)
-        return count
+        """Number of ids of a text, which are not kept."""
+        with self._scratch() as scratch:
+            ends = None if self.pattern else np.array([len(data)], dtype=np.uint64)
+            return self._run(scratch, data, False, ends)[1]
+
+    def split(self, data: bytes) -> NDArray[np.uint64]:
+        """Where the pieces that the pattern makes of a text end, in bytes."""
+        if not self.pattern:
+            return np.array([len(data)] if data else [], dtype=np.uint64)
+        ends = np.empty(len(data) + 1, dtype=np.uint64)
+        with self._scratch() as scratch:
+            while True:
+                number = entry_point("split")(*scratch.arguments, data, len(data), self._kind, ends.ctypes.data)
+                if number >= 0:
+                    break
+                scratch.reserve_more(len(data))
+            scratch.release()
+        return ends[:number]
+
+    def decode(self, ids: Iterable[int] | Ids) -> bytes:
+        """The bytes of ids; KeyError for one that no token has."""
+        return self._decoder.decode(ids)
+
+    def _encode_ends(self, data: bytes, ends: NDArray[np.uint64] | None) -> Ids:
+        with self._scratch() as scratch:
+            out, count = self._run(scratch, data, True, ends)
+            return out[:count].copy() if out is scratch.out else out[:count]
+
+    def _run(self, scratch: Scratch, data: bytes, keep: bool, ends: NDArray[np.uint64] | None) -> tuple[Ids, int]:
+        """Encode, with more scratch memory as often as a piece needs it; where the ids are and how many."""
+        n = len(data)
+        given = None if ends is None else ends.ctypes.data
+        kind = self._kind if ends is None else layout.GIVEN
+        while True:
+            # ids never outnumber bytes; a few more are written than there are
+            room = n if keep else scratch.capacity
+            out = scratch.out if room <= SMALL else np.empty(room + 8, dtype=np.uint32)
+            count: int = self._encode(*scratch.arguments, data, n, kind, keep, given, out.ctypes.data)
+            if count >= 0:
+                break
+            scratch.reserve_more(n)
+        scratch.release()
+        return out, count

@@ -5,7 +5,7 @@ GIVEN, GPT2, CL100K, O200K = range(4)
 PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
 
 # `facts`: what depends on the vocabulary only
-PATTERN, PAIR_BITS, TOKENS, DIVIDE, ODD, N_FACTS = range(6)
+PAIR_BITS, TOKENS, DIVIDE, ODD, N_FACTS = range(5)
 
 # `state`: what a thread's cache holds, and how large its scratch is
 CACHED, POOLED, ARENA_USED, LONG_CACHED, CAPACITY, WARM, N_STATE = range(7)

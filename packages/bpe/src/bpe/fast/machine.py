@@ -26,11 +26,11 @@ from typing import Any
 # Python bytes object, `b`, `p` and `q` the address of an array of uint8, uint32 and uint64, `i` an integer. All return an integer.
 ENTRY_POINTS: dict[str, str] = {
     "vocabulary": "u8 u32 u64 bytes i p p p",
-    "encode": "u8 u32 u64 bytes i i q p",
-    "split": "u8 u32 u64 bytes i q",
+    "encode": "u8 u32 u64 bytes i i i q p",
+    "split": "u8 u32 u64 bytes i i q",
     "decode": "p i q i bytes b",
     "decoded_size": "p i q i",
-    "count": "u8 u32 u64 bytes i",
+    "count": "u8 u32 u64 bytes i i",
     "rehash": "u8 u32 u64 q",
     "words": "u8 u32 u64 q q",
     "lay_out": "u8 u32 u64 b q i",

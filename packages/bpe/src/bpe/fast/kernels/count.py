@@ -9,7 +9,7 @@ from numba import int64, uint32, uint64
 from bpe.fast.kernels.cache import hash_key, key_of
 from bpe.fast.kernels.encode import collect, next_block
 from bpe.fast.kernels.memory import U8, U32, U64, jit, load64
-from bpe.fast.layout import ARENA_ROOM, ARENA_USED, BATCH, PATTERN, POSITION, TABLE_BITS, WORD_ROOM, WORDS
+from bpe.fast.layout import ARENA_ROOM, ARENA_USED, BATCH, POSITION, TABLE_BITS, WORD_ROOM, WORDS
 
 
 class CountTables(NamedTuple):
@@ -26,7 +26,6 @@ class CountTables(NamedTuple):
     slots: U32  # of a batch
     slot_of: U32  # of each distinct pre-token
 
-    facts: U64
     state: U64
     table: U64  # 4 words per slot: key (of a longer one its hash, and 255 and the length), place in `arena`, count
     low: U64  # keys of a batch
@@ -37,19 +36,18 @@ class CountTables(NamedTuple):
 def open_count_tables(u8: Any, u32: Any, u64: Any) -> CountTables:
     """The tables by name."""
     return CountTables(
-        u8[0], u8[1], u8[2], u8[3], u8[4], u8[5], u32[0], u32[1], u32[2], u64[0], u64[1], u64[2], u64[3], u64[4]
+        u8[0], u8[1], u8[2], u8[3], u8[4], u8[5], u32[0], u32[1], u32[2], u64[0], u64[1], u64[2], u64[3]
     )
 
 
 @jit
-def count(u8: Any, u32: Any, u64: Any, data: U8, n: int) -> int:
+def count(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int) -> int:
     """Count the pre-tokens of n bytes of UTF-8, from state[POSITION] on, where it also leaves off.
 
     0: all done; 1: a block needs more scratch; 2: the words, 3: the arena, 4: the table needs more room first.
     """
     tables = open_count_tables(u8, u32, u64)
     state = tables.state
-    pattern = int64(tables.facts[PATTERN])
     position = int64(state[POSITION])
     while position < n:
         length = next_block(tables, data, position, n, pattern)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint32
+from numba import int64, uint32, uint64
 
 from bpe.fast.kernels.cache import look_up, make_room
 from bpe.fast.kernels.classes import classify
 from bpe.fast.kernels.memory import U8, Tables, jit, open_tables
 from bpe.fast.kernels.split_gpt2 import split_gpt2
 from bpe.fast.kernels.split_scan import split_scan
-from bpe.fast.layout import BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING, PATTERN
+from bpe.fast.layout import BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING
 from bpe.unicode_classes import OTHER, SPACE
 
 
@@ -122,13 +122,12 @@ def collect(tables: Tables, length: int) -> int:
 
 
 @jit
-def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, keep: int, piece_ends: Any, out: Any) -> int:
+def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: int, piece_ends: Any, out: Any) -> int:
     """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a piece needs more scratch memory.
 
     With keep = 0 they are only counted, and `out` holds those of one block.
     """
     tables = open_tables(u8, u32, u64)
-    pattern = int64(tables.facts[PATTERN])
     total = at = position = piece = 0
     while position < n:
         make_room(tables)
@@ -159,10 +158,9 @@ def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, keep: int, piece_ends:
 
 
 @jit
-def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, out: Any) -> int:
+def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, out: Any) -> int:
     """Ends of the pieces that the pattern makes of n bytes; how many, or -1 as above."""
     tables = open_tables(u8, u32, u64)
-    pattern = int64(tables.facts[PATTERN])
     position = count = 0
     while position < n:
         length = next_block(tables, data, position, n, pattern)
@@ -170,7 +168,7 @@ def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, out: Any) -> int:
             return -1
         pieces = collect(tables, length)
         for k in range(pieces):
-            out[count + k] = tables.ends[k] + uint32(position)
+            out[count + k] = uint64(position) + uint64(tables.ends[k])
         count += pieces
         position += length
     return count
