@@ -164,9 +164,7 @@ def test_an_unknown_command_ends_with_2():
 
 
 def test_help_and_import_load_nothing_heavy():
-    code = (
-        "import sys, bpe, bpe.cli; print({"numpy", "numba", "regex", "pooch"} & set(sys.modules))"
-    )
+    code = "import sys, bpe, bpe.cli; print({'numpy', 'numba', 'regex', 'pooch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
     code = "import bpe; bpe.Tokenizer, bpe.train, bpe.get_encoding; import sys; print('numba' in sys.modules)"

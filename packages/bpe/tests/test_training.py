@@ -295,3 +295,25 @@ def test_hugging_face_s_vocabulary_on_20_mb(engine):
     assert size > 20_000_000
     tok = bpe.train_from_iterator(text, vocab_size=32768, ties="ids", engine=engine)
     assert tok.ranks == hugging_face(text, 32768)
+
+
+@pytest.mark.filterwarnings("ignore:::distributed", "ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_dask_cluster_counts_what_one_machine_counts(tmp_path, topics):
+    import importlib.util
+    from pathlib import Path
+
+    from dask.distributed import Client, LocalCluster
+
+    path = Path(__file__).parent.parent / "examples" / "count_on_dask.py"
+    spec = importlib.util.spec_from_file_location("count_on_dask", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    (tmp_path / "a.txt").write_text("\n".join(topics[:9]), encoding="utf-8")
+    (tmp_path / "b.txt").write_text(topics[9], encoding="utf-8")
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        counts = example.count_on(client, files, "gpt2", size=20_000)
+    assert list(counts.counts.items()) == list(bpe.count_files(files, "gpt2").counts.items())

@@ -132,7 +132,7 @@ def count_files(
                 report(done)
 
         return count_texts(texts(), pattern, special_tokens, compiled=compiled)
-    job = partial(_count_span, pattern=pattern, special_tokens=tuple(special_tokens), compiled=compiled)
+    job = partial(count_span, pattern=pattern, special_tokens=tuple(special_tokens), compiled=compiled)
     total, done = PretokenCounts(pattern), 0
     # spawned, not forked: the parent may run threads
     with ProcessPoolExecutor(min(workers, len(parts)), mp_context=get_context("spawn")) as processes:
@@ -143,7 +143,10 @@ def count_files(
     return total
 
 
-def _count_span(span: Span, pattern: str | None, special_tokens: Sequence[str], compiled: bool) -> PretokenCounts:
+def count_span(
+    span: Span, pattern: str | None, special_tokens: Sequence[str] = (), *, compiled: bool = False
+) -> PretokenCounts:
+    """Count one span of a file, as a worker does."""
     return count_texts([span.read()], pattern, special_tokens, compiled=compiled)
 
 
