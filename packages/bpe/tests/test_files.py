@@ -43,7 +43,7 @@ def test_the_last_safe_cut_is_found():
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_a_file_in_chunks_has_the_ids_of_its_text(pattern, num_threads, make, engine, tmp_path, topics):
     tok = make(pattern, engine)
-    text = "\n".join(topics[:3]) + " 日本語 naïve" * 50 + "x" * 5000 + "   "
+    text = "\n".join(topics[3:14]) + " 日本語 naïve" * 50 + "x" * 5000 + "   "
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode())
     parts = list(bpe.encode_file(tok, path, chunk=1000, num_threads=num_threads))
