@@ -96,7 +96,9 @@ class Shared:
         )
         long_odd = np.flatnonzero((odd == 1) & (lengths > 15))
         if len(long_odd) > 1 << (layout.LONG_BITS - 2) or (lengths[long_odd] > layout.LONGEST).any():
-            raise ValueError("vocabulary: it has too many or too long tokens that no merge makes for the compiled engine")
+            raise ValueError(
+                "vocabulary: it has too many or too long tokens that no merge makes for the compiled engine"
+            )
         self.odd_bytes = np.frombuffer(b"".join(tokens[k] for k in long_odd) + bytes(8), dtype=np.uint8)
         self.odd_lengths, self.odd_ids = np.append(lengths[long_odd], 0), np.append(ids[long_odd], 0)
         self.facts[layout.ODD] = len(long_odd)

@@ -138,7 +138,13 @@ def _compile() -> bytes:
     by_kind = {"u8": numba.uint8, "u32": numba.uint32, "u64": numba.uint64}
     pointer = numba.types.CPointer
     kinds = {kind: pointer(pointer(dtype)) for kind, dtype in by_kind.items()}
-    kinds |= {"bytes": pointer(numba.uint8), "b": pointer(numba.uint8), "p": pointer(numba.uint32), "q": pointer(numba.uint64), "i": numba.int64}
+    kinds |= {
+        "bytes": pointer(numba.uint8),
+        "b": pointer(numba.uint8),
+        "p": pointer(numba.uint32),
+        "q": pointer(numba.uint64),
+        "i": numba.int64,
+    }
     program = None
     for name, arguments in ENTRY_POINTS.items():
         signature = numba.int64(*(kinds[kind] for kind in arguments.split()))

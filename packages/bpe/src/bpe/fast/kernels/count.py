@@ -35,9 +35,7 @@ class CountTables(NamedTuple):
 @jit
 def open_count_tables(u8: Any, u32: Any, u64: Any) -> CountTables:
     """The tables by name."""
-    return CountTables(
-        u8[0], u8[1], u8[2], u8[3], u8[4], u8[5], u32[0], u32[1], u32[2], u64[0], u64[1], u64[2], u64[3]
-    )
+    return CountTables(u8[0], u8[1], u8[2], u8[3], u8[4], u8[5], u32[0], u32[1], u32[2], u64[0], u64[1], u64[2], u64[3])
 
 
 @jit
