@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bpe.fast import layout
 from bpe.fast.layout import BATCH, BLOCK, PADDING
 from bpe.fast.machine import entry_point
-from bpe.fast.memory import Addresses, aligned, class_rows, grown
+from bpe.fast.memory import Addresses, class_rows, grown, zeroed_words
 
 
 class PretokenCounter:
@@ -30,7 +30,7 @@ class PretokenCounter:
         self._classes = class_rows()
         self._arena = np.zeros(1 << 20, dtype=np.uint8)
         self._slot_of = np.zeros(1 << 15, dtype=np.uint32)
-        self._table = aligned(4 << 16)
+        self._table = zeroed_words(4 << 16)
         self._state[layout.TABLE_BITS] = 16
         self._reserve(BLOCK)
 
@@ -71,7 +71,7 @@ class PretokenCounter:
                 self._arena = grown(self._arena, 2 * len(self._arena) + capacity)
             else:
                 old = self._table
-                self._table = aligned(2 * len(old))
+                self._table = zeroed_words(2 * len(old))
                 self._state[layout.TABLE_BITS] += np.uint64(1)
                 self._connect()
                 entry_point("rehash")(*self._addresses.arguments, old.ctypes.data)

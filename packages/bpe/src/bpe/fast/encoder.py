@@ -14,7 +14,7 @@ from bpe.fast import layout
 from bpe.fast.decoder import Decoder
 from bpe.fast.layout import BATCH, BLOCK, PADDING, SHORT
 from bpe.fast.machine import entry_point
-from bpe.fast.memory import Addresses, aligned, class_rows
+from bpe.fast.memory import Addresses, class_rows, zeroed_words
 
 Ids = NDArray[np.uint32]
 SMALL = 1 << 14  # texts up to this many bytes leave their ids in a thread's own array
@@ -25,8 +25,8 @@ class Scratch:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
-        self.cache = aligned(4 << layout.CACHE_BITS)
-        self.long_cache = aligned(4 << layout.LONG_BITS)
+        self.cache = zeroed_words(4 << layout.CACHE_BITS)
+        self.long_cache = zeroed_words(4 << layout.LONG_BITS)
         self.arena = np.zeros(layout.ARENA + PADDING, dtype=np.uint8)
         self.pool = np.zeros(layout.POOL + PADDING, dtype=np.uint32)
         self.state = np.zeros(layout.N_STATE, dtype=np.uint64)

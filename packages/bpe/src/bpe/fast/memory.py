@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,17 @@ class Addresses:
         self.arguments: list[int] = [addresses.ctypes.data for addresses in self._lists]
 
 
-def aligned(words: int) -> NDArray[np.uint64]:
-    """Zeroed words that begin at a cache line, so that a slot of a hash table never lies across two."""
-    raw = np.zeros(words + 8, dtype=np.uint64)
-    skip = -raw.ctypes.data % 64 // 8
-    return raw[skip : skip + words]
+def zeroed_words(number: int) -> NDArray[np.uint64]:
+    """Zeroed 64-bit words for a hash table: they begin with a page, so that no slot lies across two cache lines.
+
+    Asked for in huge pages where there are any: a table is read all over, and each small page costs a fault at first
+    and an address translation ever after.
+    """
+    memory = mmap.mmap(-1, 8 * number)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # the system may have been built without
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype=np.uint64)
 
 
 def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
