@@ -47,16 +47,16 @@ class Scratch:
         self.state[layout.CAPACITY] = self.capacity = capacity
         s = self.shared
         self.addresses = Addresses(
-            [s.class_of_block, s.class_of, s.joined, s.odd_bytes, self.arena, text, classes, starts, found, links],
+            [s.class_of_block, s.class_of, text, classes, starts, links, self.arena, found, s.odd_bytes, s.joined],
             [
-                *(s.byte_ids, s.bigrams, s.odd_lengths, s.odd_ids, self.cache.view(np.uint32), self.pool),
-                *(ends, slots, symbols, ranks, following, preceding),
+                *(ends, s.byte_ids, s.bigrams, symbols, ranks, following, preceding),
+                *(self.cache.view(np.uint32), self.pool, slots, s.odd_lengths, s.odd_ids),
             ],
             [
-                *(s.facts, s.pairs, s.token_low, s.token_high, s.token_id, self.state),
-                *(self.cache, self.long_cache, low, high, heap),
+                *(self.state, s.pairs, s.facts, heap, self.cache, self.long_cache, low, high),
+                *(s.token_low, s.token_high, s.token_id),
             ],
-        )
+        )  # the order that kernels/memory.py states
         self.arguments = self.addresses.arguments
 
     def reserve_more(self, largest: int) -> None:
