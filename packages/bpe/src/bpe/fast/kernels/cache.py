@@ -238,11 +238,11 @@ def make_room(memory: Cache) -> None:
     state[POOLED] = 0
     state[ARENA_USED] = 0
     state[WARM] = 1
-    position = 0
+    position, zero, one = int64(0), int64(0), int64(1)
     for i in range(int64(memory.facts[ODD])):
         length = int64(memory.odd_lengths[i])
         for k in range(length):
             memory.text[k] = memory.odd_bytes[position + k]
         position += length
-        mixed = hash_long(memory, 0, length)
-        keep_long(memory, 0, length, mixed, find_long(memory, 0, length, mixed), memory.odd_ids, i, 1)
+        mixed = hash_long(memory, zero, length)
+        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.odd_ids, i, one)

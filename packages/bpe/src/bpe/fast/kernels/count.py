@@ -52,7 +52,7 @@ def count(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int) -> int:
             return 3
         if 2 * (int64(state[WORDS]) + pieces) > 1 << int64(state[TABLE_BITS]):
             return 4
-        start = first = 0
+        start = first = int64(0)
         while first < pieces:
             last = min(first + BATCH, pieces)
             count_batch(tables, start, first, last)

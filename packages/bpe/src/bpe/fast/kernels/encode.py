@@ -128,7 +128,7 @@ def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: in
     With keep = 0 they are only counted, and `out` holds those of one block.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
-    total = at = position = piece = 0
+    total = at = position = piece = int64(0)
     while position < n:
         make_room(memory)
         if pattern == GIVEN:
@@ -144,7 +144,7 @@ def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: in
         if memory.facts[DIVIDE]:
             divide(block, u8[JOINED], length)
         pieces = collect(block, length)
-        start = first = 0
+        start = first = int64(0)
         while first < pieces:
             last = min(first + BATCH, pieces)
             at = look_up(memory, merger, start, first, last, out, at)
@@ -161,7 +161,7 @@ def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: in
 def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, out: Any) -> int:
     """Ends of the pieces that the pattern makes of n bytes; how many, or -1 as above."""
     block = open_block(u8, u32, u64)
-    position = count = 0
+    position = count = int64(0)
     while position < n:
         length = next_block(block, data, position, n, pattern)
         if length == 0:

@@ -17,7 +17,11 @@ NONE = 0xFFFFFFFF  # no token, no rank, no position: greater than every one of t
 
 
 def jit(function: F) -> F:
-    """Compile as part of whatever entry point calls it."""
+    """Compile as part of whatever entry point calls it.
+
+    A function is compiled once for each combination of types it is called with, and a literal is a type of its own to
+    numba: so counters that are handed on start from int64(0), not from 0.
+    """
     return cast(F, numba.njit(error_model="numpy")(function))
 
 

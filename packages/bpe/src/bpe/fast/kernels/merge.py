@@ -85,7 +85,7 @@ def merge_short(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
         if best == NONE:
             break
         k = int64(best & uint32((1 << POSITION_BITS) - 1))
-        token = best >> uint32(POSITION_BITS)
+        token = uint32(best >> uint32(POSITION_BITS))
         symbols[k] = token
         swallowed = int64(links[k])
         after = int64(links[swallowed])
@@ -125,7 +125,7 @@ def merge_long(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
         following[k] = k + 1
         preceding[k] = k - 1
         ranks[k] = uint32(NONE)
-    waiting = 0
+    waiting = int64(0)
     for k in range(length - 1):
         rank = merger.bigrams[int64(text[start + k]) << 8 | int64(text[start + k + 1])]
         waiting = set_rank(ranks, heap, waiting, k, rank)

@@ -112,7 +112,7 @@ def best_pair(tables: Any, rule: int) -> int:
         else:  # too rare by now; `lower` will find it
             state[WAITING] -= uint64(1)
             last = int64(state[WAITING])
-            sink(tables, rule, tables.heap_count[last], tables.heap_tie[last], tables.heap_pair[last])
+            sink(tables, rule, tables.heap_count[last], tables.heap_tie[last], int64(tables.heap_pair[last]))
     return -1
 
 

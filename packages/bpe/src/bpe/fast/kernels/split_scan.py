@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numba import int64
+
 from bpe.fast.kernels.classes import character_length
 from bpe.fast.kernels.memory import U8, Block, jit
 from bpe.fast.layout import CL100K
@@ -15,7 +17,7 @@ def split_scan(block: Block, n: int, pattern: int) -> None:
     classes[n] = 255  # a class that no character has: every run ends here
     for i in range(n):
         starts[i] = 0
-    i = 0
+    i = int64(0)
     while i < n:
         starts[i] = 1
         if pattern == CL100K:

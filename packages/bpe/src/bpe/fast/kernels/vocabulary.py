@@ -19,7 +19,7 @@ def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any,
     known when its turn comes. Merging it has to leave two parts, which are its pair.
     """
     merger, joined, parts = open_merger(u8, u32, u64), u8[JOINED], open_cache(u8, u32, u64).pool
-    position = unreachable = 0
+    position = unreachable = zero = int64(0)
     for k in range(tokens):
         length = int64(lengths[k])
         for i in range(length):
@@ -29,7 +29,7 @@ def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any,
         odd[k] = 0
         if length == 1:
             merger.byte_ids[int64(merger.text[0])] = ids[k]
-        elif merge(merger, 0, length, parts, 0) == 2:
+        elif merge(merger, zero, length, parts, zero) == 2:
             add_pair(merger.pairs, merger.facts[PAIR_BITS], parts[0], parts[1], ids[k])
             if length == 2:
                 merger.bigrams[int64(merger.text[0]) << 8 | int64(merger.text[1])] = ids[k]
