@@ -92,9 +92,10 @@ class Count:
 
     def __call__(self) -> None:
         """Count and write."""
-        from bpe.counts import compiled_counting, count_files
+        from bpe.counts import count_files
+        from bpe.engine import choose_engine
 
-        compiled = compiled_counting(self.engine)
+        compiled = choose_engine(self.engine) == "numba"
         with bar() as progress:
             counts = count_files(
                 self.files,

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bpe import special
 from bpe.byte_letters import from_letters, to_letters
 from bpe.chunks import Span, spans
-from bpe.engine import compiled_available
 from bpe.errors import FormatError
 from bpe.formats.files import atomic, read_text
 from bpe.patterns import PATTERNS, Splitter, name_of
@@ -27,12 +29,34 @@ from bpe.patterns import PATTERNS, Splitter, name_of
 HEADER = "#dlpapers-bpe counts, version 1, pattern "
 
 
-@dataclass
+Arrays = tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]
+"""All pre-tokens one after another, where each ends, how often it occurs: what compiled code counts and learns from."""
+
+
 class PretokenCounts:
     """Pre-token -> count, in the order first seen; counted with `pattern`."""
 
-    pattern: str | None
-    counts: dict[bytes, int] = field(default_factory=dict)
+    def __init__(self, pattern: str | None, counts: Mapping[bytes, int] | None = None, arrays: Arrays | None = None):
+        """From a mapping, or from the arrays of the compiled engine."""
+        self.pattern = pattern
+        self.arrays = arrays
+        if arrays is None:
+            self.counts = dict(counts or {})
+
+    @cached_property
+    def counts(self) -> dict[bytes, int]:
+        """The mapping. Where the compiled engine counted, it is only made when it is asked for."""
+        arrays, self.arrays = self.arrays, None  # from now on the mapping counts, which may be changed
+        assert arrays is not None
+        data, stops = arrays[0].tobytes(), arrays[1].tolist()
+        pieces = (data[start:stop] for start, stop in pairwise([0, *stops]))
+        return dict(zip(pieces, arrays[2].tolist(), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether pattern and counts are the same."""
+        return isinstance(other, PretokenCounts) and (self.pattern, self.counts) == (other.pattern, other.counts)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def add(self, other: PretokenCounts) -> None:
         """Add the counts of the part of the corpus that comes next; ValueError if it was split otherwise."""
@@ -89,7 +113,7 @@ def count_texts(
             counter = PretokenCounter(pattern)
             for part in ordinary:
                 counter.add(part.encode())
-            return PretokenCounts(pattern, counter.counts())
+            return PretokenCounts(pattern, arrays=counter.arrays())
         split = Splitter(pattern)
         pieces: Counter[str] = Counter()
         for part in ordinary:
@@ -150,10 +174,9 @@ def count_span(
     return count_texts([span.read()], pattern, special_tokens, compiled=compiled)
 
 
-def compiled_counting(engine: str) -> bool:
-    """Whether counting and training run compiled for an engine's name; ValueError for a wrong one."""
-    if engine not in ("auto", "python", "numba"):
-        raise ValueError(f"engine: {engine!r} is not one of auto, python, numba")
-    if engine == "numba" and not compiled_available():
-        raise ValueError("engine: numba is not installed; it comes with pip install './packages/bpe[fast]'")
-    return engine != "python" and compiled_available()
+def with_ids(counts: PretokenCounts, id_of: bytes) -> PretokenCounts:
+    """The same counts with each byte replaced by its id."""
+    if counts.arrays is not None:
+        data, ends, numbers = counts.arrays
+        return PretokenCounts(counts.pattern, arrays=(np.frombuffer(id_of, np.uint8)[data], ends, numbers))
+    return PretokenCounts(counts.pattern, {word.translate(id_of): count for word, count in counts.counts.items()})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from bpe.counts import compiled_counting, count_texts
+from bpe.counts import count_texts
+from bpe.engine import choose_engine
 from bpe.show import terminal_pieces
 from bpe.tokenizer import Tokenizer
 from bpe.training import train_from_counts
@@ -25,7 +26,7 @@ def demo(
     texts = documentation()
     size = sum(len(t.encode()) for t in texts)
     yield f"Corpus: {len(texts)} topics of Python's documentation, {size:,} bytes."
-    counts = count_texts(texts, "gpt2", compiled=compiled_counting(engine))
+    counts = count_texts(texts, "gpt2", compiled=choose_engine(engine) == "numba")
     cut = sum(counts.counts.values())
     yield f"The pattern of GPT-2 cuts it into {cut:,} pre-tokens, {len(counts.counts):,} distinct."
     tokenizer = train_from_counts(counts, vocab_size=vocab_size, engine=engine)

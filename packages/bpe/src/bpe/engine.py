@@ -118,14 +118,19 @@ class PythonEngine:
         return b"".join(map(self._bytes_of.__getitem__, ids))
 
 
-def choose_engine(engine: str, ranks: Mapping[bytes, int], pattern: str | None) -> Engine:
-    """The engine for `auto` (numba where it is installed), `python` or `numba`."""
+def choose_engine(engine: str) -> Literal["python", "numba"]:
+    """The engine that a name stands for (auto: numba where it is installed); ValueError if it cannot run."""
     if engine not in ("auto", "python", "numba"):
         raise ValueError(f"engine: {engine!r} is not one of auto, python, numba")
     installed = engine != "python" and compiled_available()
     if engine == "numba" and not installed:
         raise ValueError("engine: numba is not installed; it comes with pip install './packages/bpe[fast]'")
-    if not installed:
+    return "numba" if installed else "python"
+
+
+def make_engine(engine: Literal["python", "numba"], ranks: Mapping[bytes, int], pattern: str | None) -> Engine:
+    """Build the engine."""
+    if engine == "python":
         return PythonEngine(ranks, pattern)
     from bpe.engine_compiled import CompiledEngine
 

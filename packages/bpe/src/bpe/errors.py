@@ -13,3 +13,16 @@ class UnknownTokenError(KeyError, ValueError):
 
 class FormatError(ValueError):
     """A tokenizer's file that is damaged, of another kind, or that contradicts itself."""
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: it has no lone surrogates."""
+    return not any(0xD800 <= ord(c) < 0xE000 for c in text)
+
+
+def surrogate_error(text: str) -> ValueError:
+    """The error for a text that is not `encodable`."""
+    place = next(i for i, c in enumerate(text) if 0xD800 <= ord(c) < 0xE000)
+    return ValueError(
+        f"text: character {place} is the lone surrogate U+{ord(text[place]):04X}, which UTF-8 cannot hold"
+    )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bpe import special
 from bpe.decoding import Decoding
-from bpe.engine import Engine, Ids, choose_engine
-from bpe.errors import UnknownTokenError
+from bpe.engine import Engine, Ids, choose_engine, make_engine
+from bpe.errors import UnknownTokenError, encodable, surrogate_error
 from bpe.merge import Generator, merge_with_dropout
 from bpe.patterns import PATTERNS, Splitter, name_of, safe_cut_text
 from bpe.special import Trusted, Untrusted
@@ -66,8 +66,14 @@ class Tokenizer(Decoding):
         check_ranks(ranks, self.special_tokens)
         self.ranks = dict(ranks)
         self.pattern = name_of(pattern) or pattern
-        self._engine: Engine = choose_engine(engine, self.ranks, self.pattern)
+        self.engine = choose_engine(engine)
+        """The engine that runs: `python` or `numba`."""
+        Splitter(self.pattern)  # raises for what is no regular expression
         self._prepare()
+
+    @cached_property
+    def _engine(self) -> Engine:  # type: ignore[override]
+        return make_engine(self.engine, self.ranks, self.pattern)
 
     def _prepare(self) -> None:
         self.special_tokens_set = set(self.special_tokens)
@@ -109,7 +115,8 @@ class Tokenizer(Decoding):
         both = {**self.special_tokens, **more}
         check_ranks(self.ranks, both)
         other = object.__new__(Tokenizer)
-        other.ranks, other.pattern, other._engine, other.special_tokens = self.ranks, self.pattern, self._engine, both
+        other.ranks, other.pattern, other.special_tokens = self.ranks, self.pattern, both
+        other.engine, other._engine = self.engine, self._engine
         other._prepare()
         return other
 
@@ -124,7 +131,7 @@ class Tokenizer(Decoding):
         try:
             return self._engine.encode(text)
         except UnicodeEncodeError:
-            raise _surrogate(text) from None
+            raise surrogate_error(text) from None
 
     def encode(
         self, text: str, *, allowed_special: Special = NONE, disallowed_special: Disallowed = "all"
@@ -164,7 +171,7 @@ class Tokenizer(Decoding):
         try:
             return self._engine.encode_batch(texts, num_threads)
         except UnicodeEncodeError:
-            raise next(_surrogate(text) for text in texts if not _encodable(text)) from None
+            raise next(surrogate_error(text) for text in texts if not encodable(text)) from None
 
     def encode_batch(
         self,
@@ -194,7 +201,7 @@ class Tokenizer(Decoding):
         try:
             return self._engine.encode_arrays(texts, num_threads)
         except UnicodeEncodeError:
-            raise next(_surrogate(text) for text in texts if not _encodable(text)) from None
+            raise next(surrogate_error(text) for text in texts if not encodable(text)) from None
 
     def _any_holds_special(self, texts: Sequence[str], allowed_special: Special, disallowed: Disallowed) -> bool:
         """Whether an allowed special token is in a text; ValueError if a disallowed one is."""
@@ -252,7 +259,7 @@ class Tokenizer(Decoding):
         try:
             return self._engine.count(text)
         except UnicodeEncodeError:
-            raise _surrogate(text) from None
+            raise surrogate_error(text) from None
 
     def encode_up_to(self, text: str, limit: int) -> list[int]:
         """The first `limit` ids of `encode_ordinary(text)`; the text after them is not encoded."""
@@ -279,8 +286,8 @@ class Tokenizer(Decoding):
         """
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout: {dropout} is not between 0 and 1")
-        if not _encodable(text):
-            raise _surrogate(text)
+        if not encodable(text):
+            raise surrogate_error(text)
         words = (piece.encode() for piece in self._splitter(text))
         return [self.ranks[t] for word in words for t in merge_with_dropout(word, self.ranks, dropout, generator)]
 
@@ -289,11 +296,6 @@ class Tokenizer(Decoding):
     @cached_property
     def _splitter(self) -> Splitter:
         return Splitter(self.pattern)
-
-    @property
-    def engine(self) -> str:
-        """The engine that runs: `python` or `numba`."""
-        return self._engine.name
 
     @cached_property
     def n_vocab(self) -> int:
@@ -336,15 +338,3 @@ def _unpickled(ranks: dict[bytes, int], pattern: str | None, special_tokens: dic
 
 def _spans(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def _encodable(text: str) -> bool:
-    return not any(0xD800 <= ord(c) < 0xE000 for c in text)
-
-
-def _surrogate(text: str) -> ValueError:
-    """The error for a lone surrogate, which no UTF-8 can express."""
-    place = next(i for i, c in enumerate(text) if 0xD800 <= ord(c) < 0xE000)
-    return ValueError(
-        f"text: character {place} is the lone surrogate U+{ord(text[place]):04X}, which UTF-8 cannot hold"
-    )

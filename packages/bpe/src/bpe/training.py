@@ -8,7 +8,8 @@ from typing import Literal
 
 from bpe import special
 from bpe.byte_letters import GPT2_BYTE_ORDER
-from bpe.counts import PretokenCounts, compiled_counting, count_files, count_texts
+from bpe.counts import PretokenCounts, count_files, count_texts, with_ids
+from bpe.engine import choose_engine
 from bpe.learn import Ties, learn_merges
 from bpe.tokenizer import Tokenizer
 from bpe.vocabulary import RAW_BYTE_ORDER
@@ -49,7 +50,7 @@ def train(
     """
     _check(vocab_size, special_tokens, min_frequency)
     counting = None if progress is None else lambda done, total: progress("count", done, total)
-    compiled = compiled_counting(engine)
+    compiled = choose_engine(engine) == "numba"
     counts = count_files(files, pattern, special_tokens, workers=workers, compiled=compiled, progress=counting)
     return train_from_counts(
         counts, vocab_size=vocab_size, ties=ties, special_tokens=special_tokens, min_frequency=min_frequency,
@@ -78,7 +79,7 @@ def train_from_iterator(
     _check(vocab_size, special_tokens, min_frequency)
     if isinstance(texts, str):
         raise ValueError("texts: one string was given; give a list or an iterator of strings")
-    counts = count_texts(texts, pattern, special_tokens, compiled=compiled_counting(engine))
+    counts = count_texts(texts, pattern, special_tokens, compiled=choose_engine(engine) == "numba")
     return train_from_counts(
         counts, vocab_size=vocab_size, ties=ties, special_tokens=special_tokens, min_frequency=min_frequency,
         byte_order=byte_order, engine=engine, progress=progress,
@@ -101,16 +102,16 @@ def train_from_counts(
     order = _byte_order(byte_order, ties)
     num_merges = vocab_size - 256 - len(special_tokens)
     merging = None if progress is None else lambda done: progress("merge", done, num_merges)
-    words = counts.counts
     id_of = bytes.maketrans(order, RAW_BYTE_ORDER)  # byte -> its id
-    if ties == "ids":  # the rule looks at ids, so they have to be the final ones
-        words = {word.translate(id_of): count for word, count in words.items()}
-    learn = learn_merges
-    if compiled_counting(engine):
+    words = (
+        with_ids(counts, id_of) if ties == "ids" else counts
+    )  # the rule looks at ids: they have to be the final ones
+    if choose_engine(engine) == "numba":
         from bpe import fast
 
-        learn = fast.train
-    merges = learn(words, num_merges, ties, min_frequency, merging)
+        merges = fast.train(words.arrays or words.counts, num_merges, ties, min_frequency, merging)
+    else:
+        merges = learn_merges(words.counts, num_merges, ties, min_frequency, merging)
     if ties != "ids":
         merges = [(id_of[a] if a < 256 else a, id_of[b] if b < 256 else b) for a, b in merges]
     ids = special.numbered(special_tokens, 256 + len(merges))

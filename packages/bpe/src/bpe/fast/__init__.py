@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bpe.fast.counter import PretokenCounter, count
 from bpe.fast.encoder import NumbaEncoder
-from bpe.fast.machine import available, on_compile
+from bpe.fast.machine import available
 from bpe.fast.trainer import train
 
-__all__ = ["available", "on_compile", "NumbaEncoder", "PretokenCounter", "count", "train"]
+__all__ = ["available", "NumbaEncoder", "PretokenCounter", "count", "train"]

@@ -12,6 +12,9 @@ from bpe.fast.layout import BATCH, BLOCK, PADDING
 from bpe.fast.machine import entry_point
 from bpe.fast.memory import Addresses, class_rows, grown, zeroed_words
 
+Arrays = tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]
+"""The distinct pre-tokens one after another, where each ends, and how often it occurred; in order first seen."""
+
 
 class PretokenCounter:
     """Counts pre-tokens of texts as they are added; nothing reaches over the end of a text.
@@ -107,6 +110,8 @@ def count_arrays(counts: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint64], ND
     """What `PretokenCounter.arrays` gives, of a counter or of a mapping from pre-token to count."""
     if isinstance(counts, PretokenCounter):
         return counts.arrays()
+    if isinstance(counts, tuple):
+        return counts
     lengths = np.fromiter(map(len, counts), dtype=np.uint64, count=len(counts))
     numbers = np.fromiter(counts.values(), dtype=np.uint64, count=len(counts))
     return np.frombuffer(b"".join(counts), dtype=np.uint8), np.cumsum(lengths, dtype=np.uint64), numbers

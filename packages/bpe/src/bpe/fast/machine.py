@@ -14,11 +14,11 @@ import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +55,11 @@ NEVER_CALLED = (
 
 _lock = threading.Lock()
 _loaded: dict[str, Any] = {}
-_on_compile: list[Callable[[str], None]] = []
 
 
 def available() -> bool:
     """Whether the compiled engine can be used: the extra `fast` is installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("numba", "llvmlite"))
-
-
-def on_compile(listener: Callable[[str], None]) -> None:
-    """Have `listener` told, with a sentence for the user, when the kernels have to be compiled (some seconds)."""
-    _on_compile.append(listener)
 
 
 def entry_point(name: str) -> Any:
@@ -108,8 +102,8 @@ def _object_code(program: str) -> bytes:
         return path.read_bytes()
     except OSError:
         pass
-    for listener in _on_compile:
-        listener(f"compiling the {program} for this machine; this happens once and takes some seconds")
+    message = "compiling the %s for this machine; this happens once and takes some seconds"
+    logging.getLogger("bpe").warning(message, program)
     code = _compile(program)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpe.fast import layout
-from bpe.fast.counter import PretokenCounter, count_arrays
+from bpe.fast.counter import Arrays, PretokenCounter, count_arrays
 from bpe.fast.machine import entry_point
 from bpe.fast.memory import Addresses, grown
 
@@ -17,7 +17,7 @@ STEP = 256  # merges between two reports of progress, and between two chances to
 
 
 def train(
-    counts: Mapping[bytes, int] | PretokenCounter,
+    counts: Mapping[bytes, int] | PretokenCounter | Arrays,
     num_merges: int,
     ties: str = "first",
     min_frequency: int = 1,
@@ -26,7 +26,7 @@ def train(
     """The merges, as pairs of ids: bytes are 0 to 255, merge k makes id 256 + k. Fewer if the pairs run out.
 
     Args:
-        counts: pre-token -> how often it occurs, in the order in which they were first seen; or a counter of them.
+        counts: pre-token -> how often it occurs, in the order in which they were first seen; or a counter of them, or its arrays.
         num_merges: how many at most.
         ties: which of several most frequent pairs is merged: `first` in the corpus, smallest `ids`, greatest `bytes`.
         min_frequency: pairs that are rarer are not merged.
