@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -19,6 +20,7 @@ import os
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +89,15 @@ def cache_folder() -> Path:
 
 def _fingerprint() -> str:
     """What the machine code depends on: the sources, the compilers and the processor."""
-    from llvmlite import binding as llvm
-
-    parts = [p.read_bytes() for p in (Path(__file__), *sorted((Path(__file__).parent / "kernels").glob("*.py")))]
+    llvm = _llvm()
+    here = Path(__file__).parent
+    sources = [
+        Path(__file__),
+        here / "layout.py",
+        here.parent / "unicode_classes.py",
+        *sorted(here.glob("kernels/*.py")),
+    ]
+    parts = [source.read_bytes() for source in sources]
     host = f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
     versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
     return hashlib.sha256(b"\0".join([*parts, host.encode(), *map(str.encode, versions)])).hexdigest()[:32]
@@ -98,27 +106,29 @@ def _fingerprint() -> str:
 def _object_code(program: str) -> bytes:
     """The object file of a program, from the cache or compiled now. An unwritable cache is no error."""
     path = cache_folder() / f"{program}-{_fingerprint()}.o"
-    try:
-        return path.read_bytes()
-    except OSError:
-        pass
+    with suppress(OSError):
+        digest, code = path.read_bytes()[:32], path.read_bytes()[32:]
+        if hashlib.sha256(code).digest() == digest:  # a damaged file is compiled anew
+            return code
     message = "compiling the %s for this machine; this happens once and takes some seconds"
     logging.getLogger("bpe").warning(message, program)
     code = _compile(program)
-    try:
+    with suppress(OSError):  # the next start compiles again
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(code)
+            file.write(hashlib.sha256(code).digest() + code)
         os.replace(file.name, path)
-    except OSError:
-        pass  # the next start compiles again
     return code
+
+
+def _llvm() -> Any:
+    """llvmlite's binding, imported late; it has no types."""
+    return importlib.import_module("llvmlite.binding")
 
 
 def _target() -> Any:
     """LLVM's description of this machine."""
-    from llvmlite import binding as llvm
-
+    llvm = _llvm()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     host = llvm.Target.from_triple(llvm.get_process_triple())
@@ -130,11 +140,9 @@ def _target() -> Any:
 
 def _compile(program: str) -> bytes:
     """The kernels of a program in one object file; each entry point under its own name."""
-    import numba
-    from llvmlite import binding as llvm
-
-    from bpe.fast.kernels import FUNCTIONS
-
+    numba: Any = importlib.import_module("numba")
+    functions = importlib.import_module("bpe.fast.kernels").FUNCTIONS
+    llvm = _llvm()
     by_kind = {"u8": numba.uint8, "u32": numba.uint32, "u64": numba.uint64}
     pointer = numba.types.CPointer
     kinds = {kind: pointer(pointer(dtype)) for kind, dtype in by_kind.items()}
@@ -148,8 +156,10 @@ def _compile(program: str) -> bytes:
     linked = None
     for name, arguments in PROGRAMS[program].items():
         signature = numba.int64(*(kinds[kind] for kind in arguments.split()))
-        compiled = numba.cfunc(signature, nopython=True, error_model="numpy")(FUNCTIONS[name])
+        compiled = numba.cfunc(signature, nopython=True, error_model="numpy")(functions[name])
         text = compiled.inspect_llvm().replace(compiled.native_name, f"bpe_{name}")
+        for symbol in NEVER_CALLED:
+            text = text.replace(f"@{symbol}(", f"@bpe_{symbol}(")  # so that numba's own are left alone
         module = llvm.parse_assembly(text)
         if linked is None:
             linked = module
@@ -160,11 +170,9 @@ def _compile(program: str) -> bytes:
 
 def _load(program: str, code: bytes) -> dict[str, Any]:
     """Link the object file into this process; its entry points by name."""
-    from llvmlite import binding as llvm
-
+    llvm = _llvm()
     for symbol in NEVER_CALLED:
-        if not llvm.address_of_symbol(symbol):
-            llvm.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value)
+        llvm.add_symbol(f"bpe_{symbol}", ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value)
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, _target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))

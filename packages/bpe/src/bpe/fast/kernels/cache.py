@@ -1,8 +1,8 @@
 """The cache from piece to ids: a hash table that compares whole pieces, so an answer is never a guess.
 
 A piece of at most 15 bytes is its own key: its bytes in two words, its length in the last byte. A slot is half a cache
-line: the key, then up to four ids, the first of which has the count in its top byte; with more than four the count there is
-zero and the slot says where in `pool` they are. Every token of at most 15 bytes is entered beforehand.
+line: the key, then up to four ids, the first of which has the count in its top byte; with more than four the count
+there is zero and the slot says where in `pool` they are. Every token of at most 15 bytes is entered beforehand.
 Longer pieces have a table of their own, which holds a hash and where the bytes are kept.
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint32, uint64
-
-from bpe.fast.kernels.memory import U8, Cache, Merger, jit, load64
+from bpe.fast.kernels.memory import U8, Cache, Merger, int64, jit, load64, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN, merge
 from bpe.fast.layout import (
     ARENA,
@@ -59,7 +57,7 @@ def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, ou
     the key; ids. Four ids are written whether there are so many or not.
     """
     ends, slots, found = memory.ends, memory.slots, memory.found
-    lows, highs, cache, cache32 = memory.low, memory.high, memory.cache, memory.cache32
+    lows, highs, cache = memory.low, memory.high, memory.cache
     begin = start
     for k in range(last - first):
         end = int64(ends[first + k])
@@ -203,7 +201,7 @@ def keep_long(memory: Cache, begin: int, end: int, mixed: Any, slot: int, ids: A
 
 
 @jit
-def full(memory: Cache, eighths: int) -> bool:
+def full(memory: Cache, eighths: int) -> Any:
     """Whether any part of the cache is filled to so many eighths."""
     state = memory.state
     return (
@@ -216,7 +214,7 @@ def full(memory: Cache, eighths: int) -> bool:
 
 @jit
 def make_room(memory: Cache) -> None:
-    """Between blocks: empty a cache that is filled to six eighths, but for the tokens. What is frequent is soon back."""
+    """Between blocks: empty a cache filled to six eighths, but for the tokens. What is frequent is soon back."""
     state = memory.state
     if state[WARM] and not full(memory, 6):
         return

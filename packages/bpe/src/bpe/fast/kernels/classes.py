@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from numba import int64, uint8
-
-from bpe.fast.kernels.memory import Block, jit
+from bpe.fast.kernels.memory import Block, int64, jit, uint8
 from bpe.fast.layout import O200K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 

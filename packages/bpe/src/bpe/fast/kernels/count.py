@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import int64, uint32, uint64
-
 from bpe.fast.kernels.cache import hash_key, key_of
 from bpe.fast.kernels.encode import collect, next_block
-from bpe.fast.kernels.memory import U8, U32, U64, jit, load64, open_block
+from bpe.fast.kernels.memory import U8, U32, U64, int64, jit, load64, open_block, uint32, uint64
 from bpe.fast.layout import ARENA_ROOM, ARENA_USED, BATCH, POSITION, TABLE_BITS, WORD_ROOM, WORDS
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint32, uint64
-
 from bpe.fast.kernels.cache import look_up, make_room
 from bpe.fast.kernels.classes import classify
-from bpe.fast.kernels.memory import JOINED, U8, Block, jit, open_block, open_cache, open_merger
+from bpe.fast.kernels.memory import JOINED, U8, Block, int64, jit, open_block, open_cache, open_merger, uint32, uint64
 from bpe.fast.kernels.split_gpt2 import split_gpt2
 from bpe.fast.kernels.split_scan import split_scan
 from bpe.fast.layout import BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING
@@ -79,7 +77,7 @@ def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> i
 
 @jit
 def given_block(block: Block, data: U8, position: int, n: int, piece_ends: Any, piece: int) -> int:
-    """Read as many given pieces as make a block, at least one, and mark `starts`; its length, or 0: needs more memory."""
+    """Read given pieces, as many as make a block, and mark `starts`; its length, or 0: one needs more memory."""
     length = int64(piece_ends[piece]) - position
     k = piece
     while position + length < n and int64(piece_ends[k + 1]) - position <= BLOCK:

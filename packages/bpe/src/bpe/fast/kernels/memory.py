@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
-from numba import uint64
 
 F = TypeVar("F", bound=Callable[..., Any])
 U8 = Any  # uint8*,  a pointer that is indexed and written like an array
 U32 = Any  # uint32*
 U64 = Any  # uint64*
+
+types: Any = numba.types
+uint8: Any = types.uint8  # to numba these are types, which convert; to a type checker functions
+uint32: Any = types.uint32
+uint64: Any = types.uint64
+int64: Callable[[Any], int] = types.int64
 
 NONE = 0xFFFFFFFF  # no token, no rank, no position: greater than every one of them
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint8, uint32, uint64
-
-from bpe.fast.kernels.memory import NONE, U64, Merger, jit
+from bpe.fast.kernels.memory import NONE, U64, Merger, int64, jit, uint8, uint32, uint64
 from bpe.fast.layout import ID_BITS, PAIR_BITS, SHORT
 
 POSITION_BITS = 6  # of 64 positions

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64
-
-from bpe.fast.kernels.memory import JOINED, U8, jit, open_cache, open_merger
+from bpe.fast.kernels.memory import JOINED, U8, int64, jit, open_cache, open_merger
 from bpe.fast.kernels.merge import add_pair, merge
 from bpe.fast.layout import PAIR_BITS
 
