@@ -62,9 +62,9 @@ def module() -> str:
     parts = [
         '"""The classes of characters that the patterns tell apart, as tiktoken knows them (Unicode 16.0).',
         "",
-        f"Made by scripts/write_unicode_classes.py from tiktoken {version}; not to be edited. `41-5a 100-12e/2 1f1` means:",
-        "0x41 to 0x5a, every second one from 0x100 to 0x12e, and 0x1f1. What is in no class is punctuation, a symbol or",
-        "unassigned.",
+        f"Made by scripts/write_unicode_classes.py from tiktoken {version}; not to be edited. `41-5a 100-12e/2 1f1`",
+        "means: 0x41 to 0x5a, every second one from 0x100 to 0x12e, and 0x1f1. What is in no class is punctuation, a",
+        "symbol or unassigned.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -107,6 +107,7 @@ def module() -> str:
 
 
 def main(arguments: list[str]) -> int:
+    """Write or check the module."""
     text = module()
     if "--check" in arguments:
         return int(TARGET.read_text(encoding="utf-8") != text)

@@ -1,8 +1,8 @@
 """The classes of characters that the patterns tell apart, as tiktoken knows them (Unicode 16.0).
 
-Made by scripts/write_unicode_classes.py from tiktoken 0.14.0; not to be edited. `41-5a 100-12e/2 1f1` means:
-0x41 to 0x5a, every second one from 0x100 to 0x12e, and 0x1f1. What is in no class is punctuation, a symbol or
-unassigned.
+Made by scripts/write_unicode_classes.py from tiktoken 0.14.0; not to be edited. `41-5a 100-12e/2 1f1`
+means: 0x41 to 0x5a, every second one from 0x100 to 0x12e, and 0x1f1. What is in no class is punctuation, a
+symbol or unassigned.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from bpe.fast.machine import entry_point
 from bpe.fast.memory import Addresses, class_rows, grown, zeroed_words
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]
-"""The distinct pre-tokens one after another, where each ends, and how often it occurred; in order first seen."""
+"""The distinct pre-tokens one after another in the order first seen, where each ends, and its count."""
 
 
 class PretokenCounter:
@@ -83,7 +83,7 @@ class PretokenCounter:
             self._reserve(BLOCK)
 
     def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]:
-        """The distinct pre-tokens one after another, where each ends, and how often it occurred; in order first seen."""
+        """The distinct pre-tokens one after another in the order first seen, where each ends, and its count."""
         number = int(self._state[layout.WORDS])
         places = np.zeros(number + 1, dtype=np.uint64)
         counts = np.zeros(number, dtype=np.uint64)

@@ -24,7 +24,7 @@ class Decoder:
         lengths[ids] = np.fromiter(map(len, ranks), dtype=np.uint64, count=len(ranks))
         self._places = np.zeros(self._size + 1, dtype=np.uint64)
         np.cumsum(lengths, out=self._places[1:])
-        self._data = b"".join(sorted(ranks, key=ranks.__getitem__)) + bytes(SLACK)
+        self._data = b"".join([token for _, token in sorted((i, token) for token, i in ranks.items())]) + bytes(SLACK)
 
     def decode(self, ids: Iterable[int] | NDArray[np.integer[Any]]) -> bytes:
         """The bytes of ids; KeyError for one that no token has."""

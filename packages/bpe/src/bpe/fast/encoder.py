@@ -47,16 +47,16 @@ class Scratch:
         self.state[layout.CAPACITY] = self.capacity = capacity
         s = self.shared
         self.addresses = Addresses(
-            [s.class_of_block, s.class_of, s.joined, s.odd_bytes, self.arena, text, classes, starts, found, links],
+            [s.class_of_block, s.class_of, text, classes, starts, links, self.arena, found, s.odd_bytes, s.joined],
             [
-                *(s.byte_ids, s.bigrams, s.odd_lengths, s.odd_ids, self.cache.view(np.uint32), self.pool),
-                *(ends, slots, symbols, ranks, following, preceding),
+                *(ends, s.byte_ids, s.bigrams, symbols, ranks, following, preceding),
+                *(self.cache.view(np.uint32), self.pool, slots, s.odd_lengths, s.odd_ids),
             ],
             [
-                *(s.facts, s.pairs, s.token_low, s.token_high, s.token_id, self.state),
-                *(self.cache, self.long_cache, low, high, heap),
+                *(self.state, s.pairs, s.facts, heap, self.cache, self.long_cache, low, high),
+                *(s.token_low, s.token_high, s.token_id),
             ],
-        )
+        )  # the order that kernels/memory.py states
         self.arguments = self.addresses.arguments
 
     def reserve_more(self, largest: int) -> None:
@@ -132,7 +132,7 @@ class NumbaEncoder:
     """Ordinary text to ids and back, for one vocabulary and one pattern. May be used from several threads at once.
 
     ranks: token -> id, which is also its rank. pattern: "gpt2", "cl100k", "o200k" or None for no split at all.
-    Text is given as UTF-8; that it is valid is the caller's part. With `pattern=None` and for given pieces any bytes do.
+    Text is given as UTF-8; that it is valid is the caller's part. Without a pattern and for given pieces any bytes do.
     """
 
     def __init__(self, ranks: Mapping[bytes, int], pattern: str | None = "gpt2") -> None:
@@ -165,7 +165,8 @@ class NumbaEncoder:
         """Ids of a text as Python integers. For short texts the quickest way: nothing is allocated but the list."""
         n = len(data)
         if n > SMALL or not self.pattern:
-            return self.encode(data).tolist()
+            long: list[int] = self.encode(data).tolist()
+            return long
         try:
             scratch = self._idle.pop()
         except IndexError:
@@ -176,7 +177,7 @@ class NumbaEncoder:
         return ids
 
     def encode_pieces(self, data: bytes, ends: Sequence[int] | NDArray[np.integer[Any]]) -> Ids:
-        """Ids of a text whose pieces end at `ends` (in bytes, ascending, the last one at the end): a split of your own."""
+        """Ids of a text that you split: its pieces end at `ends` (in bytes, ascending, the last one at the end)."""
         places = np.array(ends, dtype=np.int64).reshape(-1)
         if len(places) and (places[0] <= 0 or (np.diff(places) <= 0).any()):
             raise ValueError("ends: they have to ascend from above 0, every piece having at least one byte")

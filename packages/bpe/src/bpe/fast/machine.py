@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -19,23 +20,29 @@ import os
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# Entry points and their arguments: u8, u32, u64 are tables (arrays of addresses of arrays of that width), `bytes` a
-# Python bytes object, `b`, `p` and `q` the address of an array of uint8, uint32 and uint64, `i` an integer. All return an integer.
-ENTRY_POINTS: dict[str, str] = {
-    "vocabulary": "u8 u32 u64 bytes i p p p",
-    "encode": "u8 u32 u64 bytes i i i q p",
-    "split": "u8 u32 u64 bytes i i q",
-    "decode": "p i q i bytes b",
-    "decoded_size": "p i q i",
-    "count": "u8 u32 u64 bytes i i",
-    "rehash": "u8 u32 u64 q",
-    "words": "u8 u32 u64 q q",
-    "lay_out": "u8 u32 u64 b q i",
-    "train": "u8 u32 u64 i i i",
-    "enter_again": "u8 u32 u64",
+# Programs (compiled when one of their entry points is first wanted), their entry points and what these take: u8, u32
+# and u64 a list of addresses of arrays of that width; `bytes` a Python bytes object; `b`, `p` and `q` the address of an
+# array of 8, 32 and 64 bits; `i` an integer. All return an integer.
+PROGRAMS: dict[str, dict[str, str]] = {
+    "encoder": {
+        "vocabulary": "u8 u32 u64 bytes i p p p",
+        "encode": "u8 u32 u64 bytes i i i q p",
+        "split": "u8 u32 u64 bytes i i q",
+        "decode": "p i q i bytes b",
+        "decoded_size": "p i q i",
+    },
+    "trainer": {
+        "count": "u8 u32 u64 bytes i i",
+        "rehash": "u8 u32 u64 q",
+        "words": "u8 u32 u64 q q",
+        "lay_out": "u8 u32 u64 b q i",
+        "train": "u8 u32 u64 i i i",
+        "enter_again": "u8 u32 u64",
+    },
 }
 
 # What numba's wrapper names for the case that a kernel raises; none does.
@@ -59,10 +66,11 @@ def available() -> bool:
 
 def entry_point(name: str) -> Any:
     """One compiled kernel as a ctypes function. It runs without the interpreter's lock."""
-    if not _loaded:
+    if name not in _loaded:
         with _lock:
-            if not _loaded:
-                _loaded.update(_load(_object_code()))
+            if name not in _loaded:
+                program = next(p for p, entries in PROGRAMS.items() if name in entries)
+                _loaded.update(_load(program, _object_code(program)))
     return _loaded[name]
 
 
@@ -81,37 +89,46 @@ def cache_folder() -> Path:
 
 def _fingerprint() -> str:
     """What the machine code depends on: the sources, the compilers and the processor."""
-    from llvmlite import binding as llvm
-
-    parts = [p.read_bytes() for p in (Path(__file__), *sorted((Path(__file__).parent / "kernels").glob("*.py")))]
+    llvm = _llvm()
+    here = Path(__file__).parent
+    sources = [
+        Path(__file__),
+        here / "layout.py",
+        here.parent / "unicode_classes.py",
+        *sorted(here.glob("kernels/*.py")),
+    ]
+    parts = [source.read_bytes() for source in sources]
     host = f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
     versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
     return hashlib.sha256(b"\0".join([*parts, host.encode(), *map(str.encode, versions)])).hexdigest()[:32]
 
 
-def _object_code() -> bytes:
-    """The object file of all kernels, from the cache or compiled now. An unwritable cache is no error."""
-    path = cache_folder() / f"kernels-{_fingerprint()}.o"
-    try:
-        return path.read_bytes()
-    except OSError:
-        pass
-    logging.getLogger("bpe").warning("compiling for this machine; this happens once and takes some seconds")
-    code = _compile()
-    try:
+def _object_code(program: str) -> bytes:
+    """The object file of a program, from the cache or compiled now. An unwritable cache is no error."""
+    path = cache_folder() / f"{program}-{_fingerprint()}.o"
+    with suppress(OSError):
+        digest, code = path.read_bytes()[:32], path.read_bytes()[32:]
+        if hashlib.sha256(code).digest() == digest:  # a damaged file is compiled anew
+            return code
+    message = "compiling the %s for this machine; this happens once and takes some seconds"
+    logging.getLogger("bpe").warning(message, program)
+    code = _compile(program)
+    with suppress(OSError):  # the next start compiles again
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(code)
+            file.write(hashlib.sha256(code).digest() + code)
         os.replace(file.name, path)
-    except OSError:
-        pass  # the next start compiles again
     return code
+
+
+def _llvm() -> Any:
+    """llvmlite's binding, imported late; it has no types."""
+    return importlib.import_module("llvmlite.binding")
 
 
 def _target() -> Any:
     """LLVM's description of this machine."""
-    from llvmlite import binding as llvm
-
+    llvm = _llvm()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     host = llvm.Target.from_triple(llvm.get_process_triple())
@@ -121,13 +138,11 @@ def _target() -> Any:
     )
 
 
-def _compile() -> bytes:
-    """All kernels in one object file; each entry point under its own name."""
-    import numba
-    from llvmlite import binding as llvm
-
-    from bpe.fast.kernels import FUNCTIONS
-
+def _compile(program: str) -> bytes:
+    """The kernels of a program in one object file; each entry point under its own name."""
+    numba: Any = importlib.import_module("numba")
+    functions = importlib.import_module("bpe.fast.kernels").FUNCTIONS
+    llvm = _llvm()
     by_kind = {"u8": numba.uint8, "u32": numba.uint32, "u64": numba.uint64}
     pointer = numba.types.CPointer
     kinds = {kind: pointer(pointer(dtype)) for kind, dtype in by_kind.items()}
@@ -138,34 +153,32 @@ def _compile() -> bytes:
         "q": pointer(numba.uint64),
         "i": numba.int64,
     }
-    program = None
-    for name, arguments in ENTRY_POINTS.items():
+    linked = None
+    for name, arguments in PROGRAMS[program].items():
         signature = numba.int64(*(kinds[kind] for kind in arguments.split()))
-        compiled = numba.cfunc(signature, nopython=True, error_model="numpy")(FUNCTIONS[name])
+        compiled = numba.cfunc(signature, nopython=True, error_model="numpy")(functions[name])
         text = compiled.inspect_llvm().replace(compiled.native_name, f"bpe_{name}")
+        for symbol in NEVER_CALLED:
+            text = text.replace(f"@{symbol}(", f"@bpe_{symbol}(")  # so that numba's own are left alone
         module = llvm.parse_assembly(text)
-        if program is None:
-            program = module
+        if linked is None:
+            linked = module
         else:
-            program.link_in(module)
-    assert program is not None
-    machine: Any = _target()
-    return bytes(machine.emit_object(program))
+            linked.link_in(module)
+    return bytes(_target().emit_object(linked))
 
 
-def _load(code: bytes) -> dict[str, Any]:
+def _load(program: str, code: bytes) -> dict[str, Any]:
     """Link the object file into this process; its entry points by name."""
-    from llvmlite import binding as llvm
-
+    llvm = _llvm()
     for symbol in NEVER_CALLED:
-        if not llvm.address_of_symbol(symbol):
-            llvm.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value)
+        llvm.add_symbol(f"bpe_{symbol}", ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value)
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, _target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    found: dict[str, Any] = {"": engine}  # the engine owns the code
-    for name, arguments in ENTRY_POINTS.items():
+    found: dict[str, Any] = {f"the engine of the {program}": engine}  # the engine owns the code
+    for name, arguments in PROGRAMS[program].items():
         kinds = [{"bytes": ctypes.c_char_p, "i": ctypes.c_int64}.get(k, ctypes.c_void_p) for k in arguments.split()]
         found[name] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address(f"bpe_{name}"))
     return found

@@ -26,7 +26,7 @@ def train(
     """The merges, as pairs of ids: bytes are 0 to 255, merge k makes id 256 + k. Fewer if the pairs run out.
 
     Args:
-        counts: pre-token -> how often it occurs, in the order in which they were first seen; or a counter of them, or its arrays.
+        counts: pre-token -> how often it occurs, in the order first seen; or a counter of them, or its arrays.
         num_merges: how many at most.
         ties: which of several most frequent pairs is merged: `first` in the corpus, smallest `ids`, greatest `bytes`.
         min_frequency: pairs that are rarer are not merged.

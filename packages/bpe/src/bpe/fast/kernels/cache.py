@@ -1,8 +1,8 @@
 """The cache from piece to ids: a hash table that compares whole pieces, so an answer is never a guess.
 
 A piece of at most 15 bytes is its own key: its bytes in two words, its length in the last byte. A slot is half a cache
-line: the key, then up to four ids, the first of which has the count in its top byte; with more than four the count there is
-zero and the slot says where in `pool` they are. Every token of at most 15 bytes is entered beforehand.
+line: the key, then up to four ids, the first of which has the count in its top byte; with more than four the count
+there is zero and the slot says where in `pool` they are. Every token of at most 15 bytes is entered beforehand.
 Longer pieces have a table of their own, which holds a hash and where the bytes are kept.
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint32, uint64
-
-from bpe.fast.kernels.memory import Tables, jit, load64
+from bpe.fast.kernels.memory import U8, Cache, Merger, int64, jit, load64, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN, merge
 from bpe.fast.layout import (
     ARENA,
@@ -42,28 +40,28 @@ def hash_key(low: Any, high: Any) -> Any:
 
 
 @jit
-def key_of(tables: Tables, start: int, length: int) -> tuple[Any, Any]:
+def key_of(text: U8, start: int, length: int) -> tuple[Any, Any]:
     """The two words of a piece of `text`. Of one that is too long: what no other piece has in a slot."""
     low_bytes = min(length, 8)
     high_bytes = min(max(length - 8, 0), 7)
-    low = load64(tables.text, start) & (uint64(ALL) >> (uint64(64) - uint64(8) * uint64(low_bytes)))
-    high = load64(tables.text, start + 8) & ((uint64(1) << (uint64(8) * uint64(high_bytes))) - uint64(1))
+    low = load64(text, start) & (uint64(ALL) >> (uint64(64) - uint64(8) * uint64(low_bytes)))
+    high = load64(text, start + 8) & ((uint64(1) << (uint64(8) * uint64(high_bytes))) - uint64(1))
     return low, high | uint64(min(length, 255)) << uint64(56)
 
 
 @jit
-def look_up(tables: Tables, start: int, first: int, last: int, out: Any, at: int) -> int:
+def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, out: Any, at: int) -> int:
     """Write the ids of the pieces first..last, whose text begins at `start`; where they end in `out`.
 
     In three passes, so that no piece waits for the memory of the one before: keys and slots; does the first slot hold
     the key; ids. Four ids are written whether there are so many or not.
     """
-    ends, slots, found = tables.ends, tables.slots, tables.found
-    lows, highs, cache, cache32 = tables.low, tables.high, tables.cache, tables.cache32
+    ends, slots, found = memory.ends, memory.slots, memory.found
+    lows, highs, cache = memory.low, memory.high, memory.cache
     begin = start
     for k in range(last - first):
         end = int64(ends[first + k])
-        low, high = key_of(tables, begin, end - begin)
+        low, high = key_of(memory.text, begin, end - begin)
         lows[k] = low
         highs[k] = high
         slots[k] = uint32(hash_key(low, high) >> uint64(64 - CACHE_BITS))
@@ -75,19 +73,19 @@ def look_up(tables: Tables, start: int, first: int, last: int, out: Any, at: int
     for k in range(last - first):
         end = int64(ends[first + k])
         if found[k]:
-            at = write(tables, (int64(slots[k]) << 3) + 4, out, at)
+            at = write(memory, (int64(slots[k]) << 3) + 4, out, at)
         elif end - begin <= 15:
-            at = look_further(tables, begin, end, k, out, at)
+            at = look_further(memory, merger, begin, end, k, out, at)
         else:
-            at = look_up_long(tables, begin, end, out, at)
+            at = look_up_long(memory, merger, begin, end, out, at)
         begin = end
     return at
 
 
 @jit
-def write(tables: Tables, entry: int, out: Any, at: int) -> int:
+def write(memory: Cache, entry: int, out: Any, at: int) -> int:
     """Write the ids of a slot."""
-    cache32 = tables.cache32
+    cache32 = memory.cache32
     first = cache32[entry]
     out[at] = first & uint32(ID_MASK)
     out[at + 1] = cache32[entry + 1]
@@ -98,22 +96,22 @@ def write(tables: Tables, entry: int, out: Any, at: int) -> int:
         begin = int64(cache32[entry + 1])
         count = int64(cache32[entry + 2])
         for k in range(count):
-            out[at + k] = tables.pool[begin + k]
+            out[at + k] = memory.pool[begin + k]
     return at + count
 
 
 @jit
-def look_further(tables: Tables, begin: int, end: int, k: int, out: Any, at: int) -> int:
+def look_further(memory: Cache, merger: Merger, begin: int, end: int, k: int, out: Any, at: int) -> int:
     """Piece k of the batch was not in its first slot: search on; if it is new, merge it and enter it."""
-    cache, cache32, state = tables.cache, tables.cache32, tables.state
-    low, high = tables.low[k], tables.high[k]
-    slot = int64(tables.slots[k])
+    cache, cache32, state = memory.cache, memory.cache32, memory.state
+    low, high = memory.low[k], memory.high[k]
+    slot = int64(memory.slots[k])
     while cache[slot << 2 | 1] != 0:
         if cache[slot << 2] == low and cache[slot << 2 | 1] == high:
-            return write(tables, slot << 3 | 4, out, at)
+            return write(memory, slot << 3 | 4, out, at)
         slot = (slot + 1) & ((1 << CACHE_BITS) - 1)
-    stop = merge(tables, begin, end, out, at)
-    if full(tables, 7):
+    stop = merge(merger, begin, end, out, at)
+    if full(memory, 7):
         return stop
     count = stop - at
     cache[slot << 2] = low
@@ -128,50 +126,50 @@ def look_further(tables: Tables, begin: int, end: int, k: int, out: Any, at: int
         cache32[entry] = 0
         cache32[entry + 1] = uint32(state[POOLED])
         cache32[entry + 2] = count
-        add_to_pool(tables, out, at, count)
+        add_to_pool(memory, out, at, count)
     return stop
 
 
 @jit
-def add_to_pool(tables: Tables, out: Any, at: int, count: int) -> None:
+def add_to_pool(memory: Cache, out: Any, at: int, count: int) -> None:
     """Keep the ids out[at : at + count]."""
-    begin = int64(tables.state[POOLED])
+    begin = int64(memory.state[POOLED])
     for i in range(count):
-        tables.pool[begin + i] = out[at + i]
-    tables.state[POOLED] = uint64(begin + count)
+        memory.pool[begin + i] = out[at + i]
+    memory.state[POOLED] = uint64(begin + count)
 
 
 @jit
-def look_up_long(tables: Tables, begin: int, end: int, out: Any, at: int) -> int:
+def look_up_long(memory: Cache, merger: Merger, begin: int, end: int, out: Any, at: int) -> int:
     """Write the ids of a piece of more than 15 bytes."""
     if end - begin > LONGEST:
-        return merge(tables, begin, end, out, at)
-    mixed = hash_long(tables, begin, end)
-    slot = find_long(tables, begin, end, mixed)
-    if tables.long_cache[slot << 2] != 0:
-        ids = int64(tables.long_cache[slot << 2 | 2])
+        return merge(merger, begin, end, out, at)
+    mixed = hash_long(memory, begin, end)
+    slot = find_long(memory, begin, end, mixed)
+    if memory.long_cache[slot << 2] != 0:
+        ids = int64(memory.long_cache[slot << 2 | 2])
         for i in range(ids & 0xFFFF):
-            out[at + i] = tables.pool[(ids >> 16) + i]
+            out[at + i] = memory.pool[(ids >> 16) + i]
         return at + (ids & 0xFFFF)
-    stop = merge(tables, begin, end, out, at)
-    if not full(tables, 7):
-        keep_long(tables, begin, end, mixed, slot, out, at, stop - at)
+    stop = merge(merger, begin, end, out, at)
+    if not full(memory, 7):
+        keep_long(memory, begin, end, mixed, slot, out, at, stop - at)
     return stop
 
 
 @jit
-def hash_long(tables: Tables, begin: int, end: int) -> Any:
+def hash_long(memory: Cache, begin: int, end: int) -> Any:
     """Hash of a long piece, never 0: eight bytes at a time, the last eight once more."""
     mixed = uint64(end - begin)
     for i in range(begin, end - 8, 8):
-        mixed = hash_key(mixed, load64(tables.text, i))
-    return hash_key(mixed, load64(tables.text, end - 8)) | uint64(1)
+        mixed = hash_key(mixed, load64(memory.text, i))
+    return hash_key(mixed, load64(memory.text, end - 8)) | uint64(1)
 
 
 @jit
-def find_long(tables: Tables, begin: int, end: int, mixed: Any) -> int:
+def find_long(memory: Cache, begin: int, end: int, mixed: Any) -> int:
     """The slot that holds this long piece, or the empty one where it belongs."""
-    cache, text, arena = tables.long_cache, tables.text, tables.arena
+    cache, text, arena = memory.long_cache, memory.text, memory.arena
     length = end - begin
     slot = int64(mixed >> uint64(64 - LONG_BITS))
     while cache[slot << 2] != 0:
@@ -188,24 +186,24 @@ def find_long(tables: Tables, begin: int, end: int, mixed: Any) -> int:
 
 
 @jit
-def keep_long(tables: Tables, begin: int, end: int, mixed: Any, slot: int, ids: Any, at: int, count: int) -> None:
+def keep_long(memory: Cache, begin: int, end: int, mixed: Any, slot: int, ids: Any, at: int, count: int) -> None:
     """Enter a long piece: its hash, where its bytes are and how many, where its ids are and how many."""
-    cache, state = tables.long_cache, tables.state
+    cache, state = memory.long_cache, memory.state
     kept = int64(state[ARENA_USED])
     for i in range(end - begin):
-        tables.arena[kept + i] = tables.text[begin + i]
+        memory.arena[kept + i] = memory.text[begin + i]
     cache[slot << 2] = mixed
     cache[slot << 2 | 1] = uint64(kept << 16 | (end - begin))
     cache[slot << 2 | 2] = state[POOLED] << uint64(16) | uint64(count)
-    add_to_pool(tables, ids, at, count)
+    add_to_pool(memory, ids, at, count)
     state[ARENA_USED] = uint64(kept + end - begin)
     state[LONG_CACHED] += uint64(1)
 
 
 @jit
-def full(tables: Tables, eighths: int) -> bool:
+def full(memory: Cache, eighths: int) -> Any:
     """Whether any part of the cache is filled to so many eighths."""
-    state = tables.state
+    state = memory.state
     return (
         (int64(state[CACHED]) > (1 << CACHE_BITS) // 8 * eighths)
         | (int64(state[LONG_CACHED]) > (1 << LONG_BITS) // 8 * eighths)
@@ -215,34 +213,34 @@ def full(tables: Tables, eighths: int) -> bool:
 
 
 @jit
-def make_room(tables: Tables) -> None:
-    """Between blocks: empty a cache that is filled to six eighths, but for the tokens. What is frequent is soon back."""
-    state = tables.state
-    if state[WARM] and not full(tables, 6):
+def make_room(memory: Cache) -> None:
+    """Between blocks: empty a cache filled to six eighths, but for the tokens. What is frequent is soon back."""
+    state = memory.state
+    if state[WARM] and not full(memory, 6):
         return
     if state[WARM]:
         for i in range(4 << CACHE_BITS):
-            tables.cache[i] = 0
+            memory.cache[i] = 0
         for i in range(4 << LONG_BITS):
-            tables.long_cache[i] = 0
-    for i in range(int64(tables.facts[TOKENS])):
-        low, high = tables.token_low[i], tables.token_high[i]
+            memory.long_cache[i] = 0
+    for i in range(int64(memory.facts[TOKENS])):
+        low, high = memory.token_low[i], memory.token_high[i]
         slot = int64(hash_key(low, high) >> uint64(64 - CACHE_BITS))
-        while tables.cache[slot << 2 | 1] != 0:
+        while memory.cache[slot << 2 | 1] != 0:
             slot = (slot + 1) & ((1 << CACHE_BITS) - 1)
-        tables.cache[slot << 2] = low
-        tables.cache[slot << 2 | 1] = high
-        tables.cache32[slot << 3 | 4] = uint32(tables.token_id[i]) | uint32(1 << COUNT_SHIFT)
-    state[CACHED] = tables.facts[TOKENS]
+        memory.cache[slot << 2] = low
+        memory.cache[slot << 2 | 1] = high
+        memory.cache32[slot << 3 | 4] = uint32(memory.token_id[i]) | uint32(1 << COUNT_SHIFT)
+    state[CACHED] = memory.facts[TOKENS]
     state[LONG_CACHED] = 0
     state[POOLED] = 0
     state[ARENA_USED] = 0
     state[WARM] = 1
-    position = 0
-    for i in range(int64(tables.facts[ODD])):
-        length = int64(tables.odd_lengths[i])
+    position, zero, one = int64(0), int64(0), int64(1)
+    for i in range(int64(memory.facts[ODD])):
+        length = int64(memory.odd_lengths[i])
         for k in range(length):
-            tables.text[k] = tables.odd_bytes[position + k]
+            memory.text[k] = memory.odd_bytes[position + k]
         position += length
-        mixed = hash_long(tables, 0, length)
-        keep_long(tables, 0, length, mixed, find_long(tables, 0, length, mixed), tables.odd_ids, i, 1)
+        mixed = hash_long(memory, zero, length)
+        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.odd_ids, i, one)

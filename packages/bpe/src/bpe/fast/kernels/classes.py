@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from numba import int64, uint8
-
-from bpe.fast.kernels.memory import Tables, jit
+from bpe.fast.kernels.memory import Block, int64, jit, uint8
 from bpe.fast.layout import O200K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 
 
 @jit
-def classify(tables: Tables, n: int, pattern: int) -> int:
+def classify(block: Block, n: int, pattern: int) -> int:
     """Write `classes` for n bytes of `text`; 0: only ASCII, 1: other characters too, 2: other white space too.
 
     GPT-2's pattern and cl100k know one class of letters (LOWER here) and no marks (OTHER).
     ASCII is decided by arithmetic on bytes, which the compiler turns into vector instructions.
     """
-    text, classes = tables.text, tables.classes
+    text, classes = block.text, block.classes
     cased = pattern == O200K
     upper = uint8(UPPER) if cased else uint8(LOWER)
     every = uint8(0)
@@ -49,7 +47,7 @@ def classify(tables: Tables, n: int, pattern: int) -> int:
         else:
             point = (lead & 0x07) << 18 | (int64(text[i + 1]) & 0x3F) << 12
             point, length = point | (int64(text[i + 2]) & 0x3F) << 6 | int64(text[i + 3]) & 0x3F, 4
-        found = tables.class_of[int64(tables.class_of_block[point >> 7]) << 7 | point & 127]
+        found = block.class_of[int64(block.class_of_block[point >> 7]) << 7 | point & 127]
         if found == SPACE:
             spaces = 1
         elif not cased:

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import int64, uint32, uint64
-
 from bpe.fast.kernels.cache import hash_key, key_of
 from bpe.fast.kernels.encode import collect, next_block
-from bpe.fast.kernels.memory import U8, U32, U64, jit, load64
+from bpe.fast.kernels.memory import U8, U32, U64, int64, jit, load64, open_block, uint32, uint64
 from bpe.fast.layout import ARENA_ROOM, ARENA_USED, BATCH, POSITION, TABLE_BITS, WORD_ROOM, WORDS
 
 
 class CountTables(NamedTuple):
-    """The memory of counting; `counter.py` allocates it, in this order within each width."""
+    """The memory of counting, beside the block's."""
 
-    class_of_block: U8  # these and the next three as for encoding
-    class_of: U8
     text: U8
-    classes: U8
-    starts: U8
     arena: U8  # the distinct pre-tokens, one after another, in the order in which they were first seen
-
     ends: U32  # of the pre-tokens of a block
     slots: U32  # of a batch
     slot_of: U32  # of each distinct pre-token
-
     state: U64
     table: U64  # 4 words per slot: key (of a longer one its hash, and 255 and the length), place in `arena`, count
     low: U64  # keys of a batch
@@ -34,8 +26,8 @@ class CountTables(NamedTuple):
 
 @jit
 def open_count_tables(u8: Any, u32: Any, u64: Any) -> CountTables:
-    """The tables by name."""
-    return CountTables(u8[0], u8[1], u8[2], u8[3], u8[4], u8[5], u32[0], u32[1], u32[2], u64[0], u64[1], u64[2], u64[3])
+    """The tables, from the lists of addresses; `counter.py` puts those of the block first."""
+    return CountTables(u8[2], u8[5], u32[0], u32[1], u32[2], u64[0], u64[1], u64[2], u64[3])
 
 
 @jit
@@ -44,21 +36,21 @@ def count(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int) -> int:
 
     0: all done; 1: a block needs more scratch; 2: the words, 3: the arena, 4: the table needs more room first.
     """
-    tables = open_count_tables(u8, u32, u64)
+    block, tables = open_block(u8, u32, u64), open_count_tables(u8, u32, u64)
     state = tables.state
     position = int64(state[POSITION])
     while position < n:
-        length = next_block(tables, data, position, n, pattern)
+        length = next_block(block, data, position, n, pattern)
         if length == 0:
             return 1
-        pieces = collect(tables, length)
+        pieces = collect(block, length)
         if int64(state[WORDS]) + pieces > int64(state[WORD_ROOM]):
             return 2
         if int64(state[ARENA_USED]) + length > int64(state[ARENA_ROOM]):
             return 3
         if 2 * (int64(state[WORDS]) + pieces) > 1 << int64(state[TABLE_BITS]):
             return 4
-        start = first = 0
+        start = first = int64(0)
         while first < pieces:
             last = min(first + BATCH, pieces)
             count_batch(tables, start, first, last)
@@ -78,7 +70,7 @@ def count_batch(tables: CountTables, start: int, first: int, last: int) -> None:
     touched = uint64(0)
     for k in range(last - first):
         end = int64(ends[first + k])
-        low, high = key_of(tables, begin, end - begin)
+        low, high = key_of(tables.text, begin, end - begin)
         if end - begin > 15:
             low = uint64(0)
             for i in range(begin, end - 8, 8):

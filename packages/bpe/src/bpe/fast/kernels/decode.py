@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numba import int64
-
-from bpe.fast.kernels.memory import U8, U32, U64, jit
+from bpe.fast.kernels.memory import U8, U32, U64, int64, jit
 
 
 @jit
 def decode(ids: U32, n: int, places: U64, tokens: int, data: U8, out: U8) -> int:
-    """Write the bytes of n ids to `out`; how many, or -1 - k if id k is none. Token t is data[places[t] : places[t + 1]].
+    """Write the bytes of n ids to `out`; how many, or -1 - k if id k is none.
 
-    Sixteen bytes are written whether the token has so many or not, which is quicker than to ask.
+    Token t is data[places[t] : places[t + 1]]. Sixteen bytes are written whether the
+    token has so many or not, which is quicker than to ask.
     """
     at = 0
     for k in range(n):

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint8, uint32, uint64
-
-from bpe.fast.kernels.memory import NONE, U64, Tables, jit
+from bpe.fast.kernels.memory import NONE, U64, Merger, int64, jit, uint8, uint32, uint64
 from bpe.fast.layout import ID_BITS, PAIR_BITS, SHORT
 
 POSITION_BITS = 6  # of 64 positions
@@ -32,7 +30,7 @@ def find_pair(pairs: U64, bits: Any, left: Any, right: Any) -> Any:
     while True:
         entry = pairs[slot]
         if entry >> uint64(ID_BITS) == key and entry != 0:
-            return uint32(entry & uint64((1 << ID_BITS) - 1)) - uint32(1)
+            return uint32((entry & uint64((1 << ID_BITS) - 1)) - uint64(1))
         if entry == 0:
             return uint32(NONE)
         slot = (slot + 1) & ((1 << int64(bits)) - 1)
@@ -49,31 +47,31 @@ def add_pair(pairs: U64, bits: Any, left: Any, right: Any, token: Any) -> None:
 
 
 @jit
-def merge(tables: Tables, start: int, end: int, out: Any, at: int) -> int:
+def merge(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
     """Write the ids of the bytes start..end of `text` to `out` from `at`; where they end."""
     if end - start <= SHORT:
-        return merge_short(tables, start, end, out, at)
-    return merge_long(tables, start, end, out, at)
+        return merge_short(merger, start, end, out, at)
+    return merge_long(merger, start, end, out, at)
 
 
 @jit
-def merge_short(tables: Tables, start: int, end: int, out: Any, at: int) -> int:
+def merge_short(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
     """By scanning: `ranks[k]` is the rank of the pair at k and then k itself, so that one minimum tells both.
 
     Sixteen at a time, which is one or two vector instructions. The symbols stay where they are; `links` (following in
     the first half, preceding in the second) leaps over those that were swallowed.
     """
-    text, symbols, ranks, links = tables.text, tables.symbols, tables.ranks, tables.links
-    pairs, bits = tables.pairs, tables.facts[PAIR_BITS]
+    text, symbols, ranks, links = merger.text, merger.symbols, merger.ranks, merger.links
+    pairs, bits = merger.pairs, merger.facts[PAIR_BITS]
     length = end - start
     blocks = (length + 15) >> 4
     for k in range(length - 1):
         left, right = text[start + k], text[start + k + 1]
-        symbols[k] = tables.byte_ids[left]
-        ranks[k] = packed(tables.bigrams[int64(left) << 8 | int64(right)], k)
+        symbols[k] = merger.byte_ids[left]
+        ranks[k] = packed(merger.bigrams[int64(left) << 8 | int64(right)], k)
         links[k] = uint8(k + 1)
         links[SHORT + k + 1] = uint8(k)
-    symbols[length - 1] = tables.byte_ids[text[end - 1]]
+    symbols[length - 1] = merger.byte_ids[text[end - 1]]
     for k in range(length - 1, blocks << 4):
         ranks[k] = uint32(NONE)
     links[length - 1] = uint8(length)
@@ -85,7 +83,7 @@ def merge_short(tables: Tables, start: int, end: int, out: Any, at: int) -> int:
         if best == NONE:
             break
         k = int64(best & uint32((1 << POSITION_BITS) - 1))
-        token = best >> uint32(POSITION_BITS)
+        token = uint32(best >> uint32(POSITION_BITS))
         symbols[k] = token
         swallowed = int64(links[k])
         after = int64(links[swallowed])
@@ -114,20 +112,20 @@ def packed(rank: Any, k: int) -> Any:
 
 
 @jit
-def merge_long(tables: Tables, start: int, end: int, out: Any, at: int) -> int:
+def merge_long(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
     """With a heap of (rank, position), in O(n log n). A pair that changed meanwhile is skipped when it comes up."""
-    text, symbols, ranks, heap = tables.text, tables.symbols, tables.ranks, tables.heap
-    following, preceding = tables.following, tables.preceding
-    pairs, bits = tables.pairs, tables.facts[PAIR_BITS]
+    text, symbols, ranks, heap = merger.text, merger.symbols, merger.ranks, merger.heap
+    following, preceding = merger.following, merger.preceding
+    pairs, bits = merger.pairs, merger.facts[PAIR_BITS]
     length = end - start
     for k in range(length):
-        symbols[k] = tables.byte_ids[text[start + k]]
+        symbols[k] = merger.byte_ids[text[start + k]]
         following[k] = k + 1
         preceding[k] = k - 1
         ranks[k] = uint32(NONE)
-    waiting = 0
+    waiting = int64(0)
     for k in range(length - 1):
-        rank = tables.bigrams[int64(text[start + k]) << 8 | int64(text[start + k + 1])]
+        rank = merger.bigrams[int64(text[start + k]) << 8 | int64(text[start + k + 1])]
         waiting = set_rank(ranks, heap, waiting, k, rank)
     while waiting > 0:
         best = heap[0]

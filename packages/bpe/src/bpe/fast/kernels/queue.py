@@ -2,16 +2,15 @@
 
 Counts only fall, and first places only move back, once a pair has come into being; so an entry that is out of date is
 too good, comes up, and is put back with what is true. Only pairs of at least `LEAST` occurrences are on the heap, which
-keeps it small: most pairs are rare and never come up. When it runs empty, `LEAST` is halved and all pairs are looked through.
+keeps it small: most pairs are rare and never come up. When it runs empty, `LEAST` is halved and all pairs are looked
+through.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint64
-
-from bpe.fast.kernels.memory import NONE, jit
+from bpe.fast.kernels.memory import NONE, int64, jit, uint64
 from bpe.fast.layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, NEXT, PAIRS, WAITING
 
 
@@ -35,7 +34,7 @@ def tie_of(tables: Any, pair: int, rule: int) -> Any:
 
 
 @jit
-def comes_before(tables: Any, rule: int, count: Any, tie: Any, other_count: Any, other_tie: Any) -> bool:
+def comes_before(tables: Any, rule: int, count: Any, tie: Any, other_count: Any, other_tie: Any) -> Any:
     """Whether the first of two pairs is to be merged before the other."""
     if count != other_count:
         return count > other_count
@@ -112,7 +111,7 @@ def best_pair(tables: Any, rule: int) -> int:
         else:  # too rare by now; `lower` will find it
             state[WAITING] -= uint64(1)
             last = int64(state[WAITING])
-            sink(tables, rule, tables.heap_count[last], tables.heap_tie[last], tables.heap_pair[last])
+            sink(tables, rule, tables.heap_count[last], tables.heap_tie[last], int64(tables.heap_pair[last]))
     return -1
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from bpe.fast.kernels.classes import character_length
-from bpe.fast.kernels.memory import Tables, jit
+from bpe.fast.kernels.memory import Block, jit
 from bpe.unicode_classes import SPACE
 
 
 @jit
-def split_gpt2(tables: Tables, n: int, kind: int) -> None:
+def split_gpt2(block: Block, n: int, kind: int) -> None:
     """`'(?:[sdmt]|ll|ve|re)| ?L+| ?N+| ?[^\\s L N]+|\\s+(?!\\S)|\\s`: write `starts`; `kind` as `classify` returned it.
 
     A piece starts where the class changes, except after one space (byte 32), which belongs to what follows it; and
     the last of several white-space characters before a word stands alone or goes with the word. No branch: the
     compiler makes this vector instructions. Contractions, and white space of several bytes, are put right after.
     """
-    text, classes, starts = tables.text, tables.classes, tables.starts
+    text, classes, starts = block.text, block.classes, block.starts
     classes[n] = SPACE  # at the end of the text white space is not parted from its last character
     starts[0] = 1
     for i in range(1, n):
@@ -23,7 +23,7 @@ def split_gpt2(tables: Tables, n: int, kind: int) -> None:
         space = here == SPACE
         starts[i] = ((here != before) & ((text[i - 1] != 32) | space)) | (space & (classes[i + 1] != SPACE))
     if kind == 2:
-        _wide_spaces(tables, n)
+        _wide_spaces(block, n)
     for i in range(n):
         if text[i] == 39 and starts[i]:
             length = contraction(text[i + 1], text[i + 2])
@@ -43,9 +43,9 @@ def contraction(first: int, second: int) -> int:
 
 
 @jit
-def _wide_spaces(tables: Tables, n: int) -> None:
+def _wide_spaces(block: Block, n: int) -> None:
     """White space of two or three bytes: a character starts at its first byte only, and looks past its last."""
-    text, classes, starts = tables.text, tables.classes, tables.starts
+    text, classes, starts = block.text, block.classes, block.starts
     i = 0
     while i < n:
         length = character_length(text[i])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from bpe.fast.kernels.classes import character_length
-from bpe.fast.kernels.memory import U8, Tables, jit
+from bpe.fast.kernels.memory import U8, Block, int64, jit
 from bpe.fast.layout import CL100K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 
 
 @jit
-def split_scan(tables: Tables, n: int, pattern: int) -> None:
+def split_scan(block: Block, n: int, pattern: int) -> None:
     """Write `starts` for the n bytes of `text`."""
-    text, classes, starts = tables.text, tables.classes, tables.starts
+    text, classes, starts = block.text, block.classes, block.starts
     classes[n] = 255  # a class that no character has: every run ends here
     for i in range(n):
         starts[i] = 0
-    i = 0
+    i = int64(0)
     while i < n:
         starts[i] = 1
         if pattern == CL100K:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import int64, uint32, uint64
-
-from bpe.fast.kernels.memory import NONE, U8, U32, U64, jit
+from bpe.fast.kernels.memory import NONE, U8, U32, U64, int64, jit, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN
 from bpe.fast.kernels.queue import best_pair, lower, push_pair
-from bpe.fast.layout import COUNT, KEY, LAST, LEAST, MERGES, NEXT, TABLE_SIZE, PAIR_ROOM, PAIRS, PLACE_ROOM, PLACES
+from bpe.fast.layout import COUNT, KEY, LAST, LEAST, MERGES, NEXT, PAIR_ROOM, PAIRS, PLACE_ROOM, PLACES, TABLE_SIZE
 
 
 class TrainTables(NamedTuple):
@@ -244,7 +242,7 @@ def merge_everywhere(tables: TrainTables, pair: int, rule: int) -> None:
 
 @jit
 def open_list(tables: TrainTables, pair: int, weight: Any, counts: U32, symbol: Any) -> None:
-    """Give a new pair its count and a list of as many places as counts[symbol] says, which then tells where it begins."""
+    """Give a new pair its count and a list for counts[symbol] places; counts[symbol] then says where it begins."""
     pairs, state = tables.pairs, tables.state
     begin = state[PLACES]
     number = uint64(counts[symbol])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, uint32
-
-from bpe.fast.kernels.memory import U8, jit, open_tables
+from bpe.fast.kernels.memory import JOINED, U8, int64, jit, open_cache, open_merger
 from bpe.fast.kernels.merge import add_pair, merge
-from bpe.fast.layout import PADDING, PAIR_BITS
+from bpe.fast.layout import PAIR_BITS
 
 
 @jit
@@ -18,27 +16,23 @@ def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any,
     The tokens' bytes stand one after another, shorter tokens before longer ones: so all that a token can be made of is
     known when its turn comes. Merging it has to leave two parts, which are its pair.
     """
-    tables = open_tables(u8, u32, u64)
-    position = unreachable = 0
+    merger, joined, parts = open_merger(u8, u32, u64), u8[JOINED], open_cache(u8, u32, u64).pool
+    position = unreachable = zero = int64(0)
     for k in range(tokens):
         length = int64(lengths[k])
         for i in range(length):
-            tables.text[i] = data[position + i]
-        for i in range(length, length + PADDING):
-            tables.text[i] = 0
+            merger.text[i] = data[position + i]
         for i in range(1, length):
-            tables.joined[int64(tables.text[i - 1]) << 8 | int64(tables.text[i])] = 1
+            joined[int64(merger.text[i - 1]) << 8 | int64(merger.text[i])] = 1
         odd[k] = 0
         if length == 1:
-            tables.byte_ids[int64(tables.text[0])] = ids[k]
+            merger.byte_ids[int64(merger.text[0])] = ids[k]
+        elif merge(merger, zero, length, parts, zero) == 2:
+            add_pair(merger.pairs, merger.facts[PAIR_BITS], parts[0], parts[1], ids[k])
+            if length == 2:
+                merger.bigrams[int64(merger.text[0]) << 8 | int64(merger.text[1])] = ids[k]
         else:
-            parts = merge(tables, 0, length, tables.pool, 0)
-            if parts == 2:
-                add_pair(tables.pairs, tables.facts[PAIR_BITS], tables.pool[0], tables.pool[1], ids[k])
-                if length == 2:
-                    tables.bigrams[int64(tables.text[0]) << 8 | int64(tables.text[1])] = uint32(ids[k])
-            else:
-                odd[k] = 1
-                unreachable += 1
+            odd[k] = 1
+            unreachable += 1
         position += length
     return unreachable
