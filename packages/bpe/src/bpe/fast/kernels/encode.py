@@ -1,0 +1,172 @@
+"""Text to ids, a block at a time: copy, classify, cut, split, look up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bpe.fast.kernels.cache import look_up, make_room
+from bpe.fast.kernels.classes import classify
+from bpe.fast.kernels.memory import JOINED, U8, Block, int64, jit, open_block, open_cache, open_merger, uint32, uint64
+from bpe.fast.kernels.split_gpt2 import split_gpt2
+from bpe.fast.kernels.split_scan import split_scan
+from bpe.fast.layout import BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING
+from bpe.unicode_classes import OTHER, SPACE
+
+
+@jit
+def fill(block: Block, data: U8, position: int, n: int, size: int) -> int:
+    """Copy up to `size` bytes of whole characters from `position` to `text`, zeros after them; how many."""
+    length = min(size, n - position)
+    if position + length < n:
+        while length > 0 and data[position + length] & 0xC0 == 0x80:
+            length -= 1
+    for i in range(length):
+        block.text[i] = data[position + i]
+    for i in range(length, length + PADDING):
+        block.text[i] = 0
+    return length
+
+
+@jit
+def cut(block: Block, length: int, pattern: int) -> int:
+    """The last place in the block where any text may be cut in two without changing a piece; 0 if there is none.
+
+    GPT-2's pattern: before white space that follows something else. The others let punctuation run on into line breaks,
+    so there: before a space (byte 32) that follows no white space, before any ASCII white space after a word or number,
+    and before a word or number after a line break.
+    """
+    text, classes = block.text, block.classes
+    k = length - 1
+    while k > 0:
+        before = classes[k - 1]
+        space = classes[k] == SPACE
+        solid = (before != SPACE) if (pattern == GPT2) | (text[k] == 32) else (before != SPACE) & (before != OTHER)
+        if space & solid & (text[k] < 128):
+            return k
+        if (pattern != GPT2) & (text[k - 1] == 10) & (text[k] < 128) & (classes[k] != OTHER) & (not space):
+            return k
+        k -= 1
+    return 0
+
+
+@jit
+def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> int:
+    """Read the next block, shorten it to where it may be cut and mark `starts`; its length, or 0: it needs more memory.
+
+    A block is BLOCK bytes, and only where that holds no cut as many as the scratch allows.
+    """
+    size = BLOCK
+    while True:
+        length = fill(block, data, position, n, size)
+        kind = classify(block, length, pattern)
+        if position + length < n:
+            length = cut(block, length, pattern)
+        if length > 0:
+            break
+        if size == int64(block.state[CAPACITY]):
+            return 0
+        size = min(2 * size, int64(block.state[CAPACITY]))
+    for i in range(length, length + PADDING):
+        block.text[i] = 0
+    if pattern == GPT2:
+        split_gpt2(block, length, kind)
+    else:
+        split_scan(block, length, pattern)
+    return length
+
+
+@jit
+def given_block(block: Block, data: U8, position: int, n: int, piece_ends: Any, piece: int) -> int:
+    """Read given pieces, as many as make a block, and mark `starts`; its length, or 0: one needs more memory."""
+    length = int64(piece_ends[piece]) - position
+    k = piece
+    while position + length < n and int64(piece_ends[k + 1]) - position <= BLOCK:
+        k += 1
+        length = int64(piece_ends[k]) - position
+    if length > int64(block.state[CAPACITY]):
+        return 0
+    for i in range(length):
+        block.text[i] = data[position + i]
+        block.starts[i] = 0
+    for i in range(length, length + PADDING):
+        block.text[i] = 0
+    block.starts[0] = 1
+    for j in range(piece, k):
+        block.starts[int64(piece_ends[j]) - position] = 1
+    return length
+
+
+@jit
+def divide(block: Block, joined: U8, length: int) -> None:
+    """Start a piece wherever two bytes meet that no token holds side by side: nothing is ever merged across.
+
+    Text in scripts with few tokens falls into characters, which the cache knows. Only bytes above 127 are looked at.
+    """
+    text = block.text
+    for i in range(1, length):
+        if text[i] >= 0xC0 and text[i - 1] >= 0x80:
+            block.starts[i] |= joined[int64(text[i - 1]) << 8 | int64(text[i])] ^ 1
+
+
+@jit
+def collect(block: Block, length: int) -> int:
+    """From `starts` to `ends`; how many pieces."""
+    count = 0
+    for i in range(1, length):
+        block.ends[count] = uint32(i)
+        count += int64(block.starts[i])
+    block.ends[count] = uint32(length)
+    return count + 1
+
+
+@jit
+def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: int, piece_ends: Any, out: Any) -> int:
+    """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a piece needs more scratch memory.
+
+    With keep = 0 they are only counted, and `out` holds those of one block.
+    """
+    block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
+    total = at = position = piece = int64(0)
+    while position < n:
+        make_room(memory)
+        if pattern == GIVEN:
+            length = given_block(block, data, position, n, piece_ends, piece)
+        else:
+            length = next_block(block, data, position, n, pattern)
+        if length == 0:
+            return -1
+        if pattern == GIVEN:
+            while int64(piece_ends[piece]) < position + length:
+                piece += 1
+            piece += 1
+        if memory.facts[DIVIDE]:
+            divide(block, u8[JOINED], length)
+        pieces = collect(block, length)
+        start = first = int64(0)
+        while first < pieces:
+            last = min(first + BATCH, pieces)
+            at = look_up(memory, merger, start, first, last, out, at)
+            start = int64(block.ends[last - 1])
+            first = last
+        position += length
+        if not keep:
+            total += at
+            at = 0
+    return total + at
+
+
+@jit
+def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, out: Any) -> int:
+    """Ends of the pieces that the pattern makes of n bytes; how many, or -1 as above."""
+    block = open_block(u8, u32, u64)
+    position = count = int64(0)
+    while position < n:
+        length = next_block(block, data, position, n, pattern)
+        if length == 0:
+            return -1
+        pieces = collect(block, length)
+        for k in range(pieces):
+            out[count + k] = uint64(position) + uint64(block.ends[k])
+        count += pieces
+        position += length
+    return count

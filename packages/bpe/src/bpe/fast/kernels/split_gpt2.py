@@ -1,0 +1,57 @@
+"""GPT-2's pattern without a regular expression: where a piece starts depends on its three neighbouring bytes."""
+
+from __future__ import annotations
+
+from bpe.fast.kernels.classes import character_length
+from bpe.fast.kernels.memory import Block, jit
+from bpe.unicode_classes import SPACE
+
+
+@jit
+def split_gpt2(block: Block, n: int, kind: int) -> None:
+    """`'(?:[sdmt]|ll|ve|re)| ?L+| ?N+| ?[^\\s L N]+|\\s+(?!\\S)|\\s`: write `starts`; `kind` as `classify` returned it.
+
+    A piece starts where the class changes, except after one space (byte 32), which belongs to what follows it; and
+    the last of several white-space characters before a word stands alone or goes with the word. No branch: the
+    compiler makes this vector instructions. Contractions, and white space of several bytes, are put right after.
+    """
+    text, classes, starts = block.text, block.classes, block.starts
+    classes[n] = SPACE  # at the end of the text white space is not parted from its last character
+    starts[0] = 1
+    for i in range(1, n):
+        here, before = classes[i], classes[i - 1]
+        space = here == SPACE
+        starts[i] = ((here != before) & ((text[i - 1] != 32) | space)) | (space & (classes[i + 1] != SPACE))
+    if kind == 2:
+        _wide_spaces(block, n)
+    for i in range(n):
+        if text[i] == 39 and starts[i]:
+            length = contraction(text[i + 1], text[i + 2])
+            if length:
+                starts[i + 1] = 0
+                starts[i + length] = 1  # perhaps that of the padding
+
+
+@jit
+def contraction(first: int, second: int) -> int:
+    """Length of `'s 'd 'm 't 'll 've 're` with its apostrophe, or 0, from the two bytes after it."""
+    if (first == 115) | (first == 100) | (first == 109) | (first == 116):
+        return 2
+    if ((first == 108) & (second == 108)) | (((first == 118) | (first == 114)) & (second == 101)):
+        return 3
+    return 0
+
+
+@jit
+def _wide_spaces(block: Block, n: int) -> None:
+    """White space of two or three bytes: a character starts at its first byte only, and looks past its last."""
+    text, classes, starts = block.text, block.classes, block.starts
+    i = 0
+    while i < n:
+        length = character_length(text[i])
+        if length > 1 and classes[i] == SPACE:
+            if i > 0:
+                starts[i] = (classes[i - 1] != SPACE) | (classes[i + length] != SPACE)
+            for k in range(i + 1, i + length):
+                starts[k] = 0
+        i += length

@@ -1,0 +1,212 @@
+"""Decoding: bytes, text, offsets, pieces, streams; and ids that are none."""
+
+import pickle
+import random
+
+import bpe
+import numpy as np
+import pytest
+from bpe.byte_letters import from_letters, to_letters
+from bpe.merge import byte_pair_merge, merge_with_dropout
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as HuggingFace
+
+IDS = st.lists(st.integers(0, 1501), max_size=40)
+
+
+def test_any_ids_decode_as_tiktoken_decodes_them(make, oracle, engine):
+    tok, live = make("gpt2", engine), oracle("gpt2")
+
+    @given(IDS)
+    def check(ids):
+        data = live.decode_bytes(ids)
+        assert tok.decode_bytes(ids) == tok.decode_bytes(np.array(ids, np.uint32)) == data
+        assert tok.decode(ids) == live.decode(ids)
+        assert tok.decode_tokens_bytes(ids) == live.decode_tokens_bytes(ids)
+        assert tok.decode_batch([ids, ids[:3]]) == live.decode_batch([ids, ids[:3]])
+        assert tok.decode_bytes_batch([ids]) == [data]
+        assert tok.decode_single_token_bytes(ids[0] if ids else 0) == live.decode_single_token_bytes(
+            ids[0] if ids else 0
+        )
+        try:
+            expected = live.decode_with_offsets(ids)
+        except UnicodeDecodeError:
+            with pytest.raises(UnicodeDecodeError):
+                tok.decode(ids, errors="strict")
+        else:
+            assert tok.decode_with_offsets(ids) == expected
+
+    check()
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", None])
+def test_any_bytes_round_trip(pattern, make, engine):
+    tok = make(pattern, engine)
+    broken = st.lists(st.sampled_from([b"\xe6\x97", b"\xa5", b" a", b"\xff", b"'s\n"])).map(b"".join)
+
+    @given(st.binary(max_size=60) | broken)
+    @settings(max_examples=60)
+    def check(data):
+        ids = tok.encode_bytes(data)
+        assert tok.decode_bytes(ids) == data
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return
+        assert ids == tok.encode_ordinary(text)
+
+    check()
+
+
+@pytest.mark.parametrize("wrong", [1503, -1, 2**31, 2**32, 2**63, 2**70, 1.5, "a", None])
+def test_an_id_that_is_none_is_a_clear_error(make, engine, wrong):
+    tok = make("gpt2", engine)
+    with pytest.raises(
+        bpe.UnknownTokenError, match=r"^ids: .* is not in the vocabulary, whose ids are below 1503 \(pos"
+    ):
+        tok.decode([97, wrong])
+    with pytest.raises(KeyError):
+        tok.decode_bytes([wrong])
+    with pytest.raises(ValueError, match="below 1503"):
+        tok.decode_single_token_bytes(wrong)
+
+
+def test_a_stream_gives_the_text_as_soon_as_it_is_certain(make, engine):
+    tok = make("gpt2", engine)
+    text = "naïve 日本 😀 end"
+    stream = tok.stream_decoder()
+    ids = tok.encode_bytes(b"".join(bytes([b]) for b in text.encode()))
+    bytes_only = [tok.encode_single_token(bytes([b])) for b in text.encode()]
+    for feed in (ids, bytes_only):
+        out = [stream.push(i) for i in feed]
+        assert "".join(out) + stream.finish() == text
+        assert "\ufffd" not in "".join(out)
+    assert [stream.push(i) for i in bytes_only[:4]] == ["n", "a", "", "ï"]
+    assert stream.push(*bytes_only[7:9]) == ""
+    assert stream.finish() == "\ufffd"
+    assert stream.push(bytes_only[0]) == "n"
+
+
+def test_streams_equal_decode_whatever_the_ids(make):
+    tok = make("gpt2", "python")
+
+    @given(IDS)
+    def check(ids):
+        stream = tok.stream_decoder()
+        assert "".join([stream.push(i) for i in ids]) + stream.finish() == tok.decode(ids)
+
+    check()
+
+
+def test_offsets_are_those_of_hugging_face(make, engine, tmp_path, texts):
+    tok = make("gpt2", engine)
+    tok.export(tmp_path, "huggingface")
+    live = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
+
+    @given(texts(12))
+    @settings(max_examples=150)
+    def check(text):
+        ours = tok.encode_with_offsets(text, allowed_special="all")
+        data = text.encode()
+        tokens = tok.decode_tokens_bytes(ours.ids)
+        assert [data[a:b] for a, b in ours.byte_spans] == tokens
+        assert all(token in text[a:b].encode() for token, (a, b) in zip(tokens, ours.char_spans, strict=True))
+        theirs = live.encode(text)
+        if theirs.ids == ours.ids:  # its regular expressions know another Unicode
+            assert ours.char_spans == theirs.offsets
+
+    check()
+    assert tok.encode_with_offsets("é語", disallowed_special=()).char_spans[0][0] == 0
+
+
+def test_pieces_are_readable_letters(make):
+    tok = make("gpt2", "python")
+    assert tok.pieces(tok.encode(" the\n<|endoftext|>", allowed_special="all")) == ["Ġthe", "Ċ", "<|endoftext|>"]
+
+
+def test_byte_letters_are_gpt_2_s_and_have_an_inverse():
+    letters = bpe.bytes_to_unicode()
+    assert len(set(letters.values())) == 256
+    assert [letters[b] for b in b" \n\t\x00\x7f\xa0\xadA!\xff"] == list("ĠĊĉĀġłŃA!ÿ")
+    everything = bytes(range(256))
+    assert from_letters(to_letters(everything)) == everything
+    with pytest.raises(ValueError, match="not the letter of any byte"):
+        from_letters("語")
+
+
+def test_lone_surrogates_are_a_clear_error(make, engine):
+    tok = make("gpt2", engine)
+    calls = [
+        tok.encode, tok.encode_ordinary, tok.encode_to_numpy, tok.count, lambda t: tok.encode_up_to(t, 9),
+        lambda t: tok.encode_batch(["a", t]), lambda t: tok.encode_with_dropout(t, 0.5, random.Random(0)),
+        lambda t: tok.encode("<|endoftext|>" + t, allowed_special="all"),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^text: character \d+ is the lone surrogate U\+DC80"):
+            call("ab\udc80c")
+
+
+def test_pickling_keeps_everything(make, engine):
+    tok = make("cl100k", engine)
+    again = pickle.loads(pickle.dumps(tok))
+    assert (again.ranks, again.pattern, again.special_tokens, again.engine) == (
+        tok.ranks, tok.pattern, tok.special_tokens, engine,
+    )  # fmt: skip
+    assert again.encode("same ids") == tok.encode("same ids")
+
+
+def test_the_heap_and_the_scan_merge_alike(make):
+    ranks = make(None, "python").ranks
+
+    @given(st.text("the an in= \n日", min_size=1, max_size=120).map(str.encode))
+    def check(piece):
+        from bpe.merge import _merge_by_heap
+
+        assert _merge_by_heap(piece, ranks, float("inf")) == byte_pair_merge(piece, ranks)
+
+    check()
+
+
+def test_dropout_of_nothing_and_of_everything(make):
+    ranks = make("gpt2", "python").ranks
+
+    @given(st.binary(min_size=1, max_size=80), st.integers(0, 99))
+    def check(piece, seed):
+        assert merge_with_dropout(piece, ranks, 0.0, random.Random(seed)) == byte_pair_merge(piece, ranks)
+        assert merge_with_dropout(piece, ranks, 1.0, random.Random(seed)) == [bytes([b]) for b in piece]
+        assert b"".join(merge_with_dropout(piece, ranks, 0.3, np.random.default_rng(seed))) == piece
+
+    check()
+
+
+def test_dropout_draws_each_split_as_often_as_algorithm_1_says():
+    """abc with merges ab, then bc, abc: walk through the tosses of 1910.13267's algorithm by hand."""
+    ranks = {bytes([b]): b for b in range(256)} | {b"ab": 256, b"bc": 257, b"abc": 258}
+    p, n = 0.4, 20000
+    rng = random.Random(1)
+    seen = {}
+    for _ in range(n):
+        split = tuple(merge_with_dropout(b"abc", ranks, p, rng))
+        seen[split] = seen.get(split, 0) + 1
+    expected = {
+        (b"a", b"b", b"c"): p * p,
+        (b"ab", b"c"): (1 - p) * p,
+        (b"a", b"bc"): p * (1 - p) * p,
+        (b"abc",): (1 - p) * (1 - p) + p * (1 - p) * (1 - p),
+    }
+    assert sum(expected.values()) == pytest.approx(1)
+    for split, share in expected.items():
+        assert abs(seen[split] - n * share) < 5 * (n * share * (1 - share)) ** 0.5
+
+
+def test_dropout_of_a_text(make, engine):
+    tok = make("gpt2", engine)
+    text = "the interpreter and the statement"
+    assert tok.encode_with_dropout(text, 0.0, random.Random(0)) == tok.encode(text)
+    drawn = {tuple(tok.encode_with_dropout(text, 0.5, random.Random(seed))) for seed in range(20)}
+    assert len(drawn) > 10
+    assert {tok.decode(ids) for ids in drawn} == {text}
+    assert tok.encode_with_dropout(text, 0.5, random.Random(3)) == tok.encode_with_dropout(text, 0.5, random.Random(3))
+    with pytest.raises(ValueError, match="dropout"):
+        tok.encode_with_dropout(text, 1.5, random.Random(0))

@@ -1,0 +1,386 @@
+"""Every format, both ways, read by the libraries it is meant for; and files that are damaged, wrong or hostile."""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import shutil
+
+import bpe
+import pytest
+import tiktoken
+import tiktoken.load
+from bpe.formats import openai, tiktoken_file
+from hypothesis import given, settings
+from tokenizers import Tokenizer as HuggingFace
+
+SAMPLE = "Hello world,  it's 2024!\n\n\tnaïve 日本語 😀 the interpreter's end "
+
+
+@pytest.fixture(scope="module")
+def toks(topics):
+    """Tokenizers of every kind: each pattern, no pattern, one of one's own, GPT-2's byte order, special ids between."""
+    few = topics[:6]
+    made = {
+        str(pattern): bpe.train_from_iterator(
+            few, vocab_size=600, pattern=pattern, special_tokens=["<|endoftext|>", "<|im_start|>"], engine="python"
+        )
+        for pattern in ("gpt2", "cl100k", "o200k", None, r"\w+|[^\w]")
+    }
+    made["ids"] = bpe.train_from_iterator(few, vocab_size=600, ties="ids", engine="python")
+    special = {"<|endoftext|>": 300, "<s>": 0}
+    shifted = sorted(made["gpt2"].ranks, key=made["gpt2"].ranks.get)
+    free = (i for i in range(10_000) if i not in special.values())
+    made["between"] = bpe.Tokenizer(dict(zip(shifted, free, strict=False)), special_tokens=special, engine="python")
+    return made
+
+
+KINDS = ["gpt2", "cl100k", "o200k", "None", r"\w+|[^\w]", "ids", "between"]
+
+
+def same(a, b):
+    """Whether two tokenizers are one."""
+    return (a.ranks, a.special_tokens, a.pattern) == (b.ranks, b.special_tokens, b.pattern)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_own_format_round_trips(kind, toks, tmp_path):
+    tok = toks[kind]
+    tok.save(tmp_path / "new" / "t.json")
+    again = bpe.Tokenizer.load(tmp_path / "new" / "t.json")
+    assert same(again, tok)
+    assert again.merges == tok.merges
+    assert os.listdir(tmp_path / "new") == ["t.json"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hugging_face_loads_what_we_write_and_gives_the_same_ids(kind, toks, tmp_path, topics):
+    tok = toks[kind]
+    files = tok.export(tmp_path, "huggingface")
+    assert all(f.parent == tmp_path and f.exists() for f in files)
+    live = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
+    for text in (SAMPLE, topics[40], "", " ", "\n \n"):
+        assert live.encode(text).ids == tok.encode(text)
+        assert live.decode(tok.encode(text), skip_special_tokens=False) == text
+    if tok.special_tokens:
+        text = "a<|endoftext|> b"
+        assert live.encode(text).ids == tok.encode(text, allowed_special="all")
+    assert same(bpe.Tokenizer.load(tmp_path / "tokenizer.json"), tok)
+    assert same(bpe.Tokenizer.load(tmp_path), tok)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "cl100k", "None"])
+def test_transformers_loads_what_we_write(kind, toks, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from transformers import AutoTokenizer, GPT2Tokenizer
+
+    tok = toks[kind]
+    tok.export(tmp_path, "huggingface")
+    live = AutoTokenizer.from_pretrained(tmp_path)
+    assert live(SAMPLE)["input_ids"] == tok.encode(SAMPLE)
+    assert live.decode(tok.encode(SAMPLE)) == SAMPLE
+    assert live.eos_token_id == tok.eot_token
+    if kind == "gpt2":
+        older = GPT2Tokenizer(vocab=str(tmp_path / "vocab.json"), merges=str(tmp_path / "merges.txt"))
+        assert older(SAMPLE)["input_ids"] == tok.encode(SAMPLE)
+
+
+def test_vocab_json_and_merges_txt(toks, tmp_path):
+    tok = toks["gpt2"]
+    tok.export(tmp_path, "huggingface")
+    (tmp_path / "tokenizer.json").unlink()
+    for path in (tmp_path, tmp_path / "vocab.json", tmp_path / "merges.txt"):
+        assert same(bpe.Tokenizer.load(path), tok)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "ids", "between"])
+def test_openai_s_files_round_trip(kind, toks, tmp_path):
+    toks[kind].export(tmp_path, "openai")
+    for path in (tmp_path, tmp_path / "encoder.json", tmp_path / "vocab.bpe"):
+        assert same(bpe.Tokenizer.load(path), toks[kind])
+    if kind == "ids":  # tiktoken takes GPT-2's order of bytes for granted
+        files = str(tmp_path / "vocab.bpe"), str(tmp_path / "encoder.json")
+        assert tiktoken.load.data_gym_to_mergeable_bpe_ranks(*files) == toks[kind].ranks
+
+
+def test_formats_that_imply_a_pattern_refuse_another(toks, tmp_path):
+    for kind in ("cl100k", "None"):
+        with pytest.raises(bpe.FormatError, match="imply the pattern gpt2"):
+            toks[kind].export(tmp_path / "x", "openai")
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(ValueError, match="format: 'pickle'"):
+        toks["gpt2"].export(tmp_path, "pickle")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tiktoken_reads_what_we_write(kind, toks, tmp_path):
+    tok = toks[kind]
+    path, beside = tok.export(tmp_path, "tiktoken")
+    aside = json.loads(beside.read_text(encoding="utf-8"))
+    ranks = tiktoken.load.load_tiktoken_bpe(str(path))
+    assert ranks == tok.ranks
+    if aside["pat_str"] is not None:
+        live = tiktoken.Encoding("x", mergeable_ranks=ranks, **aside)
+        assert live.encode(SAMPLE) == tok.encode(SAMPLE)
+    assert same(bpe.Tokenizer.load(path), tok)
+    assert same(bpe.Tokenizer.load(tmp_path), tok)
+    beside.unlink()
+    with pytest.raises(bpe.FormatError, match="does not state its pattern"):
+        bpe.Tokenizer.load(path)
+    if kind != "between":
+        again = bpe.Tokenizer.load(path, pattern=tok.pattern, special_tokens=tok.special_tokens)
+        assert same(again, tok)
+        assert again.merges == tok.merges
+
+
+def test_merges_are_found_again_from_ranks(toks):
+    for kind in KINDS:
+        tok = toks[kind]
+        byte_order = b"".join(sorted(tok.ranks, key=tok.ranks.get)[:256])
+        again = bpe.Tokenizer.from_merges(
+            tok.merges, byte_order=byte_order, pattern=tok.pattern, special_tokens=tok.special_tokens
+        )
+        assert same(again, tok)
+
+
+def test_r50k_and_p50k_from_gpt_2_s_files(data_file, tmp_path, monkeypatch):
+    encoder = data_file("tokenizer/encoder.json")
+    shutil.copy(encoder, tmp_path / "encoder.json")
+    shutil.copy(data_file("tokenizer/vocab.bpe"), tmp_path / "vocab.bpe")
+    tok = bpe.Tokenizer.load(tmp_path)
+    assert same(tok, bpe.get_encoding("gpt2"))
+    tok.export(tmp_path, "tiktoken")
+    digest = hashlib.sha256((tmp_path / "tokenizer.tiktoken").read_bytes()).hexdigest()
+    assert digest == "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+    (tmp_path / "tokenizer.tiktoken.json").unlink()
+    assert same(bpe.Tokenizer.load(tmp_path / "tokenizer.tiktoken"), tok)  # known by its hash
+    monkeypatch.setenv("DLPAPERS_DATA_DIR", str(encoder.parent.parent))
+    assert bpe.get_encoding("r50k_base").ranks == tok.ranks
+    p50k = bpe.get_encoding("p50k_base")
+    text = tiktoken_file.to_text(p50k.ranks)
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
+    )
+    assert p50k.n_vocab == 50281
+    assert p50k.encode("x" + " " * 20 + "y<|endoftext|>", allowed_special="all") == [87, 50274, 331, 50256]
+    assert p50k.decode([87, 50274, 50256]) == "x" + " " * 19 + "<|endoftext|>"
+
+
+def test_gpt_2_s_files_are_written_as_they_were(data_file, tmp_path):
+    bpe.get_encoding("gpt2").export(tmp_path, "openai")
+    assert json.loads((tmp_path / "encoder.json").read_text()) == json.loads(
+        data_file("tokenizer/encoder.json").read_text()
+    )
+    assert (tmp_path / "vocab.bpe").read_bytes() == data_file("tokenizer/vocab.bpe").read_bytes()
+
+
+def test_published_files_are_looked_for_and_checked(data_file, tmp_path, monkeypatch):
+    source = data_file("tokenizer/cl100k_base.tiktoken")
+    monkeypatch.setenv("DLPAPERS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    for proxy in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / source.name).write_bytes(source.read_bytes()[:-9])  # the right name, cut off
+    with pytest.raises(OSError, match="cannot be reached"):
+        bpe.get_encoding("cl100k_base")
+    (tmp_path / "cache").mkdir()
+    shutil.copy(source, tmp_path / "cache" / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4")
+    assert bpe.get_encoding("cl100k_base").n_vocab == 100277
+    with pytest.raises(ValueError, match="name: 'gpt5' is not one of gpt2, "):
+        bpe.get_encoding("gpt5")
+
+
+# ----------------------------------------------------------------------------- damaged, wrong, hostile
+
+
+def damage(content, **changes):
+    """A JSON text with some keys changed."""
+    return json.dumps(json.loads(content) | changes)
+
+
+def refused(path, match):
+    with pytest.raises(bpe.FormatError, match=match) as error:
+        bpe.Tokenizer.load(path)
+    assert "\n" not in str(error.value)
+    assert path.name in str(error.value) or path.parent.name in str(error.value)
+
+
+OWN = [
+    (lambda c: c[:200], "not JSON"),
+    (lambda c: "", "not"),
+    (lambda c: "[1, 2]", "no tokenizer"),
+    (lambda c: '{"a": "b"}', "no tokenizer"),
+    (lambda c: "[" * 100_000, "nested too deeply|not JSON"),
+    (lambda c: damage(c, version=2), "version 2; this package reads version 1"),
+    (lambda c: damage(c, version="1"), "version '1'"),
+    (lambda c: damage(c, extra=1), "it should have the keys"),
+    (lambda c: damage(c, pattern=7), "pattern"),
+    (lambda c: damage(c, pattern="("), "no regular expression"),
+    (lambda c: damage(c, byte_order="other"), "byte_order"),
+    (lambda c: damage(c, byte_order=[0] * 256), "each of the 256 bytes once"),
+    (lambda c: damage(c, byte_order=list(range(255))), "byte_order"),
+    (lambda c: damage(c, merges={"a": 1}), "merges"),
+    (lambda c: damage(c, merges=[[97, 98, 99]]), "pairs of ids"),
+    (lambda c: damage(c, merges=[[97, 1e9]]), "pairs of ids"),
+    (lambda c: damage(c, merges=[[97, True]]), "pairs of ids"),
+    (lambda c: damage(c, merges=[[97, 5000]]), "names the id 5000"),
+    (lambda c: damage(c, merges=[[97, 256]]), "names the id 256"),
+    (lambda c: damage(c, merges=[[97, 98], [97, 98]]), "is a token already"),
+    (lambda c: damage(c, merges=[[97, 98], [98, 99], [256, 99], [97, 257]]), "is a token already"),
+    (lambda c: damage(c, merges=[[97, 98], [98, 99], [97, 257]]), "which earlier merges prevent|not made by one merge"),
+    (lambda c: damage(c, special_tokens={"<a>": -1}), "special_tokens"),
+    (lambda c: damage(c, special_tokens={"<a>": "1"}), "special_tokens"),
+    (lambda c: damage(c, special_tokens={"<a>": 9000, "<b>": 9000}), "two of them have the id 9000"),
+    (lambda c: damage(c, special_tokens={"": 9000}), "empty token"),
+    (lambda c: c.replace('"pattern"', '"version"'), "is there twice"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(OWN)))
+def test_a_damaged_file_of_the_own_format_is_one_clear_error(number, toks, tmp_path):
+    change, match = OWN[number]
+    path = tmp_path / "t.json"
+    toks["gpt2"].save(path)
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    refused(path, match)
+
+
+def model(content, **changes):
+    found = json.loads(content)
+    found["model"] |= changes
+    return json.dumps(found)
+
+
+def vocabulary(content, change):
+    found = json.loads(content)
+    change(found["model"]["vocab"])
+    return json.dumps(found)
+
+
+HF = [
+    (lambda c: c[:-300], "not JSON"),
+    (lambda c: model(c, type="WordPiece"), "not BPE"),
+    (lambda c: model(c, byte_fallback=True), "byte_fallback"),
+    (lambda c: model(c, unk_token="<unk>"), "unk_token"),
+    (lambda c: model(c, end_of_word_suffix="</w>"), "end_of_word_suffix"),
+    (lambda c: model(c, vocab=[1]), "vocab"),
+    (lambda c: model(c, merges=["a"]), "not two tokens"),
+    (lambda c: model(c, merges=[["a", 1]]), "not two tokens"),
+    (lambda c: model(c, merges=[7]), "pairs of tokens"),
+    (lambda c: model(c, merges=["zzz q"]), "names 'zzz', which is not in the vocabulary"),
+    (lambda c: model(c, merges=json.loads(c)["model"]["merges"][:-5]), "no merge makes the token"),
+    (lambda c: model(c, merges=json.loads(c)["model"]["merges"][::-1]), "which earlier merges prevent|not made by"),
+    (
+        lambda c: model(c, merges=[*json.loads(c)["model"]["merges"], json.loads(c)["model"]["merges"][0]]),
+        "makes a token",
+    ),
+    (lambda c: vocabulary(c, lambda v: v.pop("a")), "not in the vocabulary|has no id"),
+    (lambda c: vocabulary(c, lambda v: v.pop("ÿ")), "byte 0xff has no id"),
+    (lambda c: vocabulary(c, lambda v: v.update(a=v["b"])), "two of them have the id"),
+    (lambda c: vocabulary(c, lambda v: v.update({"<|endoftext|>": 9999})), "has two ids"),
+    (lambda c: vocabulary(c, lambda v: v.update(a=70000)), "must not have holes|earlier merges prevent"),
+    (lambda c: vocabulary(c, lambda v: v.update(a="x")), "an id to each token"),
+    (lambda c: vocabulary(c, lambda v: v.update({"語": 598})), "not the letter of any byte|two of them"),
+    (lambda c: damage(c, normalizer={"type": "NFC"}), "normalizer"),
+    (lambda c: damage(c, pre_tokenizer={"type": "Whitespace"}), "pre_tokenizer"),
+    (lambda c: damage(c, pre_tokenizer=None), "pre_tokenizer"),
+    (lambda c: damage(c, pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True}), "pre_tokenizer"),
+    (lambda c: damage(c, added_tokens=[{"id": 598, "content": "<x>", "lstrip": True}]), "lstrip is not supported"),
+    (lambda c: damage(c, added_tokens="x"), "added_tokens"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HF)))
+def test_a_tokenizer_json_that_is_damaged_or_of_another_kind_is_one_clear_error(number, toks, tmp_path):
+    change, match = HF[number]
+    toks["gpt2"].export(tmp_path, "huggingface")
+    path = tmp_path / "tokenizer.json"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    refused(path, match)
+
+
+LINES = [
+    (lambda t: t + "!!!! 600\n", "line 599 is not a token in base 64"),
+    (lambda t: t + "YQ==\n", "line 599"),
+    (lambda t: t + "YQ== x\n", "line 599"),
+    (lambda t: t + "YQ== 600\n", "repeats the token b'a'"),
+    (lambda t: t + base64.b64encode(b"zzzz").decode() + " 3\n", "two of them have the id 3"),
+    (lambda t: t + base64.b64encode(b"zzzz").decode() + " -3\n", "is no id"),
+    (lambda t: t + base64.b64encode(b"zzzz").decode() + " 700\n", "holes"),
+    (lambda t: t.split("\n", 1)[1], "0x00 has no id"),
+    (lambda t: "", "no id"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(LINES)))
+def test_a_damaged_tiktoken_file_is_one_clear_error(number, toks, tmp_path):
+    change, match = LINES[number]
+    path, _ = toks["gpt2"].export(tmp_path, "tiktoken")
+    path.write_text(change(path.read_text()))
+    refused(path, match)
+
+
+def test_other_files_are_one_clear_error(toks, tmp_path):
+    binary = tmp_path / "model.safetensors"
+    binary.write_bytes(gzip.compress(b"weights" * 99))
+    refused(binary, "line 1 is not a token")
+    (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": 1}')
+    refused(tmp_path / "latin.json", "byte 5 is not UTF-8")
+    refused(tmp_path, "a folder with")
+    (tmp_path / "vocab.json").write_text('{"a": 0}')
+    refused(tmp_path / "vocab.json", "merges .* are not beside it")
+    with pytest.raises(FileNotFoundError):
+        bpe.Tokenizer.load(tmp_path / "nothing.json")
+
+
+def test_a_stated_pattern_cannot_be_overruled(toks, tmp_path):
+    toks["gpt2"].save(tmp_path / "t.json")
+    with pytest.raises(bpe.FormatError, match="it states the pattern 'gpt2', not 'cl100k'"):
+        bpe.Tokenizer.load(tmp_path / "t.json", pattern="cl100k")
+
+
+def test_a_vocabulary_that_merges_cannot_express_is_not_saved_as_merges(toks, tmp_path):
+    ranks = toks["gpt2"].ranks | {b"qqqzzz": 598}
+    tok = bpe.Tokenizer(ranks, engine="python")
+    assert tok.encode("qqqzzz") == [598]  # as with tiktoken, a whole pre-token that is a token is found
+    with pytest.raises(bpe.FormatError, match="qqqzzz"):
+        tok.save(tmp_path / "t.json")
+    assert not (tmp_path / "t.json").exists()
+    tok.export(tmp_path, "tiktoken")
+    assert same(bpe.Tokenizer.load(tmp_path), tok)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    from bpe.formats import files
+
+    files.write_text(tmp_path / "a", "old")
+    monkeypatch.setattr(files.os, "replace", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        files.write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_exported_tokenizers_agree_with_hugging_face_on_drawn_text(toks, tmp_path, texts):
+    """On ASCII, where all versions of Unicode agree."""
+    for kind in ("gpt2", "cl100k", "o200k"):
+        toks[kind].export(tmp_path / kind, "huggingface")
+    live = {k: HuggingFace.from_file(str(tmp_path / k / "tokenizer.json")) for k in ("gpt2", "cl100k", "o200k")}
+
+    @given(texts(20))
+    @settings(max_examples=200)
+    def check(text):
+        text = "".join(c for c in text if "\t" <= c <= "~" and c not in "\x1c\x1d\x1e\x1f")
+        for kind, other in live.items():
+            assert other.encode(text).ids == toks[kind].encode(text, allowed_special="all")
+
+    check()
+
+
+def test_special_tokens_that_look_like_letters_of_bytes_are_refused_where_they_cannot_be_told_apart(toks, tmp_path):
+    tok = toks["gpt2"].with_special_tokens({"Ġ": 700})
+    with pytest.raises(bpe.FormatError, match="is also how the token"):
+        openai.letters_vocabulary(tok)
