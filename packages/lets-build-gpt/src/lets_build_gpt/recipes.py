@@ -11,7 +11,7 @@ BASE = TrainConfig(activation="gelu", weight_decay=0.1, bias=False, tie_embeddin
 RECIPES: dict[str, tuple[TrainConfig, str]] = {
     "nanogpt-cpu": (
         replace(BASE, out="runs/nanogpt-cpu", context_length=64, batch_size=12, tokens=1_536_000),
-        "nanoGPT's CPU budget: 0.80 M parameters, context 64, 1,536,000 tokens. 2 CPU-minutes, 0.6 GB.",
+        "nanoGPT's CPU budget: 0.80 M parameters, context 64, 1,536,000 tokens. 2.5 CPU-minutes, 0.6 GB.",
     ),
     "cpu-3min": (
         replace(BASE, out="runs/cpu-3min", context_length=128, h=2, tokens=2_600_000, evaluations=2),
