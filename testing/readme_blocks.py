@@ -104,10 +104,10 @@ def main(arguments: list[str]) -> int:
     """`readme_blocks.py [--slow] [README ...]`: run the marked blocks; without a README, of all of them."""
     slow = "--slow" in arguments
     chosen = [Path(a).resolve() for a in arguments if a != "--slow"]
-    readmes = chosen or [p for p in sorted(ROOT.glob("**/README.md")) if not {".nox", ".venv"} & set(p.parts)]
+    readmes = chosen or [
+        p for pattern in ("*.md", "shared/*.md", "packages/*/*.md") for p in sorted(ROOT.glob(pattern))
+    ]
     for readme in readmes:
-        if "templates" in readme.parts:
-            continue
         with tempfile.TemporaryDirectory() as folder:
             ran = run_marked(readme, Path(folder), slow=slow)
         print(f"{readme.relative_to(ROOT)}: {len(ran)} blocks ran")
