@@ -20,7 +20,8 @@ CHECK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import alone
-sys.exit(str(alone.siblings_in_sight(sys.argv[2]) or ""))
+seen = alone.siblings_in_sight(sys.argv[2])
+sys.exit(f"importable beside it: {seen}" if seen else 0)
 """
 
 
