@@ -81,10 +81,13 @@ class Peer(nn.Module):
 
 
 class PeerStep:
-    """A training step as nanoGPT's train.py takes it on a CPU: float32, AdamW, clipping at 1."""
+    """A training step as nanoGPT's train.py takes it on a CPU: float32 (or another type), AdamW, clipping at 1."""
 
-    def __init__(self, block: type[NanoGPTBlock], batch_size: int, context_length: int) -> None:
+    def __init__(
+        self, block: type[NanoGPTBlock], batch_size: int, context_length: int, dtype: torch.dtype = torch.float32
+    ) -> None:
         torch.manual_seed(0)
+        self.dtype = dtype
         self.model = Peer(block, context_length, d_model=128, h=4, n_layers=4, n_vocab=65)
         matrices = [p for p in self.model.parameters() if p.dim() >= 2]
         gains = [p for p in self.model.parameters() if p.dim() < 2]
@@ -95,7 +98,8 @@ class PeerStep:
 
     def __call__(self) -> float:
         """One step; returns the loss."""
-        loss = self.model.loss(self.ids, self.targets)
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            loss = self.model.loss(self.ids, self.targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()

@@ -1,8 +1,8 @@
 """Time per training step at the `nanogpt-cpu` recipe, against nanoGPT's step and against heads in a Python loop.
 
 Each side runs in a process of its own, as its users run it: ours with glibc told to keep freed memory (see
-machine.py), the peers as they come. A second row gives the peers the same allocator settings. All sides take
-AdamW steps in float32 on the same batch; the last row is what Muon costs in place of AdamW.
+machine.py) and the type of products that `--dtype auto` chooses, the peers as they come, in float32. Further rows
+give the peers what ours has. All sides take AdamW steps on the same batch; the last row is what Muon costs in its place.
 
     python benchmarks/step.py            # writes results/step.json
 """
@@ -33,18 +33,20 @@ ROUNDS, STEPS = 9, 20
 class OurStep:
     """The step that `lets_build_gpt.train` takes, on one batch."""
 
-    def __init__(self, optimizer: str) -> None:
+    def __init__(self, optimizer: str, dtype: str = "auto") -> None:
         torch.manual_seed(0)
+        self.dtype = machine.choose_dtype(dtype, torch.device("cpu"))
         config = TrainConfig(optimizer=optimizer, activation=CONFIG.activation)
         self.model = Model.from_config(CONFIG.model(n_vocab=65))
-        self.optimizers = make_optimizers(self.model, config)
+        self.optimizers = make_optimizers(self.model, config, self.dtype)
         self.clipped = [p for group in self.optimizers[-1].param_groups for p in group["params"]]
         tokens = torch.randint(65, (BATCH_SIZE, CONFIG.context_length + 1))
         self.ids, self.targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def __call__(self) -> float:
         """One step; returns the loss."""
-        loss = self.model.loss(self.ids, self.targets)
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            loss = self.model.loss(self.ids, self.targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.clipped, 1.0)
         for optimizer in self.optimizers:
@@ -55,8 +57,10 @@ class OurStep:
 
 SIDES: dict[str, Callable[[], Callable[[], float]]] = {
     "ours": lambda: OurStep("adamw"),
+    "ours in float32": lambda: OurStep("adamw", "float32"),
     "ours with Muon": lambda: OurStep("muon"),
     "nanoGPT's step": lambda: PeerStep(NanoGPTBlock, BATCH_SIZE, CONFIG.context_length),
+    "nanoGPT's step in bfloat16": lambda: PeerStep(NanoGPTBlock, BATCH_SIZE, CONFIG.context_length, torch.bfloat16),
     "heads in a Python loop": lambda: PeerStep(LoopedHeadsBlock, BATCH_SIZE, CONFIG.context_length),
 }
 
@@ -104,7 +108,11 @@ def compare(sides: list[tuple[str, bool]], threads: int) -> Comparison:
 def main() -> None:
     """Compare and record."""
     peers = ["nanoGPT's step", "heads in a Python loop"]
-    sides = [("ours", True), *((p, False) for p in peers), *((p, True) for p in peers), ("ours with Muon", True)]
+    dtype = machine.choose_dtype("auto", torch.device("cpu"))
+    variants = ["ours in float32", "ours with Muon"]
+    if dtype == torch.bfloat16:
+        variants.insert(0, "nanoGPT's step in bfloat16")
+    sides = [("ours", True), *((p, False) for p in peers), *((p, True) for p in [*peers, *variants])]
     rows = []
     for threads, clock in ((1, "cpu"), (2, "wall")):
         found = compare(sides, threads)
@@ -121,12 +129,15 @@ def main() -> None:
             )
     write_record(
         FOLDER / "results" / "step.json",
-        title="Time per training step at the nanogpt-cpu recipe, batch 12 x 64, float32",
+        title="Time per training step at the nanogpt-cpu recipe, batch 12 x 64",
         command="python packages/lets-build-gpt/benchmarks/step.py",
         seed=0,
         rows=rows,
         distributions=["torch"],
-        note=f"Median ratio of {ROUNDS} rounds of {STEPS} steps, the sides in turn, each in a process of its own.",
+        note=(
+            f"Ours in {str(dtype).removeprefix('torch.')}, the peers in float32 where nothing else is said. Median ratio "
+            f"of {ROUNDS} rounds of {STEPS} steps, the sides in turn, each in a process of its own."
+        ),
     )
 
 

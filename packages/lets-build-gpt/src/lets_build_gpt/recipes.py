@@ -24,11 +24,11 @@ RECIPES: dict[str, tuple[TrainConfig, str]] = {
             context_length=128,
             d_model=192,
             h=3,
-            tokens=6_200_000,
-            dropout=0.1,
+            tokens=10_600_000,
+            dropout=0.15,
             attention_dropout=0.0,
         ),
-        "The best known here within 15 CPU-minutes: 1.8 M parameters, context 128. 0.9 GB.",
+        "The best known here within 15 CPU-minutes of a CPU with fast bfloat16: 1.8 M parameters, context 128. 0.9 GB.",
     ),
     "gpu": (
         TrainConfig(

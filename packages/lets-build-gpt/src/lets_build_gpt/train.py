@@ -44,14 +44,19 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
     return (steps - step) / (steps - rising + 1)
 
 
-def make_optimizers(model: Model, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all. Only those matrices decay."""
+def make_optimizers(
+    model: Model, config: TrainConfig, dtype: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all. Only those matrices decay.
+
+    dtype: of Muon's products.
+    """
     matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     adamw: dict[str, Any] = {"lr": config.lr, "betas": (0.9, config.beta2), "fused": True}
     if config.optimizer == "muon":
-        muon = Muon(matrices, config.muon_lr, config.momentum, config.weight_decay)
+        muon = Muon(matrices, config.muon_lr, config.momentum, config.weight_decay, dtype)
         return [muon, torch.optim.AdamW(rest, weight_decay=0.0, **adamw)]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return [torch.optim.AdamW(groups, **adamw)]
@@ -118,7 +123,7 @@ class Run:
         self.batches = Batches(ids, config.batch_size, config.context_length, config.seed)
         torch.manual_seed(config.seed)
         self.model = Model.from_config(config.model(self.tokenizer.n_vocab)).to(self.device)
-        self.optimizers = make_optimizers(self.model, config)
+        self.optimizers = make_optimizers(self.model, config, self.dtype)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.loss_function: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if config.compile:
