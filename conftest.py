@@ -1,4 +1,4 @@
-"""Fixtures for every suite: the files of real data and of reference values."""
+"""For every suite: the files of real data and of reference values, and a record of what was skipped."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def data_file() -> Finder:
 def golden_file() -> Finder:
     """`golden_file("label_smoothing_a.json")`: its path below $DLPAPERS_GOLDEN_DIR; skips likewise."""
     return _finder("DLPAPERS_GOLDEN_DIR")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Append what was skipped to the file that DLPAPERS_SKIPPED names; nox shows all of it at its end."""
+    if not (log := os.environ.get("DLPAPERS_SKIPPED")):
+        return
+    with Path(log).open("a", encoding="utf-8") as file:
+        for report in terminalreporter.stats.get("skipped", []):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            file.write(f"{report.nodeid.partition('::')[0]}: {reason}\n")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ ROOT = Path(__file__).parent
 FOLDERS = {p.parent.name: p.parent for p in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 if (ROOT / "shared" / "pyproject.toml").exists():
     FOLDERS = {"shared": ROOT / "shared", **FOLDERS}
+SKIPPED = ROOT / ".nox" / "skipped.txt"  # written by conftest.py, shown and removed by the last session
 EACH = nox.parametrize("name", [nox.param(name, id=name) for name in FOLDERS])
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "tests", "integration"]
+nox.options.sessions = ["lint", "types", "tests", "integration", "skipped"]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -87,7 +89,7 @@ def run_tests(session: nox.Session, name: str, *options: str) -> None:
     folder = FOLDERS[name]
     install(session, folder, *group(ROOT, "test"), *group(folder, "test"))
     command = ["pytest", str(folder / "tests"), *shapes_enforced(folder), *options, *session.posargs]
-    session.run(*command, env={"DLPAPERS_ALONE": "1"})
+    session.run(*command, env={"DLPAPERS_ALONE": "1", "DLPAPERS_SKIPPED": str(SKIPPED)})
 
 
 # ------------------------------------------------------------------------------------ the default sessions
@@ -119,9 +121,19 @@ def tests(session: nox.Session, name: str) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Tests of what lies between packages: the template, the README's references, results, versions."""
+    """Tests of what lies between packages: equal numbers, chains of commands, the template, references, results."""
     install(session, *FOLDERS.values(), *requirements("test"), *group(ROOT, "lint"))
-    session.run("pytest", "integration", *session.posargs)
+    session.run("pytest", "integration", *session.posargs, env={"DLPAPERS_SKIPPED": str(SKIPPED)})
+
+
+@nox.session(venv_backend="none")
+def skipped(session: nox.Session) -> None:
+    """What the test sessions before this one skipped, and why."""
+    reasons = Counter(SKIPPED.read_text(encoding="utf-8").splitlines() if SKIPPED.exists() else [])
+    SKIPPED.unlink(missing_ok=True)
+    session.log(f"{reasons.total()} tests skipped")
+    for reason, times in sorted(reasons.items()):
+        session.log(f"{times} x {reason}")
 
 
 # ----------------------------------------------------------------------------------------- on request

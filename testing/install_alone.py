@@ -1,5 +1,7 @@
 """Install each package alone, in every way a user might, and run its README there with the network cut off.
 
+With more than one name, those packages are also installed together, and together from folders that stay editable.
+
 Ways: the folder by pip; its wheel and its sdist by uv; `git+file://`. One new environment each, in which no
 other package of ours may be found. `install_alone.py NAME ...`, in an environment that has uv or virtualenv.
 """
@@ -44,9 +46,14 @@ def uv() -> str:
     return str(beside) if beside.exists() else (shutil.which("uv") or "uv")
 
 
+def folder_of(name: str) -> Path:
+    """Where a package lies."""
+    return ROOT / "shared" if name == "shared" else ROOT / "packages" / name
+
+
 def check(name: str, workplace: Path) -> None:
     """All the ways for one package."""
-    folder = ROOT / "shared" if name == "shared" else ROOT / "packages" / name
+    folder = folder_of(name)
     distribution = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
     constraints = ROOT / "constraints.txt"
     built = workplace / "dist"
@@ -69,11 +76,31 @@ def check(name: str, workplace: Path) -> None:
         print(f"{name}: {way}: installs alone and runs its README with no network", flush=True)
 
 
+def check_together(names: list[str], workplace: Path) -> None:
+    """All of them in one environment: no requirement contradicts another, each can be imported, edits are seen."""
+    folders = [folder_of(name) for name in names]
+    modules = [next(p.parent for p in sorted(f.glob("src/*/__init__.py"))) for f in folders]
+    for number, (way, option) in enumerate({"from folders": [], "from folders, editable": ["-e"]}.items()):
+        python = new_environment(workplace / f"together-{number}")
+        what: list[str | Path] = [part for folder in folders for part in (*option, folder)]
+        call(uv(), "pip", "install", "--python", python, "-c", ROOT / "constraints.txt", *what)
+        call(uv(), "pip", "check", "--python", python)
+        for module in modules:
+            place = module if option else workplace
+            found = f"assert {module.name}.__file__.startswith({str(place)!r}), {module.name}.__file__"
+            call(python, "-c", f"import {module.name}; {found}", cwd=workplace)
+        shutil.rmtree(workplace / f"together-{number}")
+        print(f"together, {way}: {', '.join(names)}", flush=True)
+
+
 def main(names: list[str]) -> int:
-    """Check each named package."""
+    """Check each named package, then all of them together."""
     for name in names:
         with tempfile.TemporaryDirectory() as workplace:
             check(name, Path(workplace))
+    if len(names) > 1:
+        with tempfile.TemporaryDirectory() as workplace:
+            check_together(names, Path(workplace).resolve())
     return 0
 
 

@@ -2,7 +2,7 @@
 
 Each side runs in a process of its own, as its users run it: ours with glibc told to keep freed memory (see
 machine.py) and the type of products that `--dtype auto` chooses, the peers as they come, in float32. Further rows
-give the peers what ours has. All sides take AdamW steps on the same batch; the last row is what Muon costs in its place.
+give the peers what ours has. All sides take AdamW steps on the same batch; the last row is what Muon costs.
 
     python benchmarks/step.py            # writes results/step.json
 """
@@ -135,8 +135,8 @@ def main() -> None:
         rows=rows,
         distributions=["torch"],
         note=(
-            f"Ours in {str(dtype).removeprefix('torch.')}, the peers in float32 where nothing else is said. Median ratio "
-            f"of {ROUNDS} rounds of {STEPS} steps, the sides in turn, each in a process of its own."
+            f"Ours in {str(dtype).removeprefix('torch.')}, the peers in float32 where nothing else is said. "
+            f"Median ratio of {ROUNDS} rounds of {STEPS} steps, the sides in turn, each in a process of its own."
         ),
     )
 
