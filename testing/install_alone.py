@@ -82,7 +82,9 @@ def check_together(names: list[str], workplace: Path) -> None:
     modules = [next(p.parent for p in sorted(f.glob("src/*/__init__.py"))) for f in folders]
     for number, (way, option) in enumerate({"from folders": [], "from folders, editable": ["-e"]}.items()):
         python = new_environment(workplace / f"together-{number}")
-        what: list[str | Path] = [part for folder in folders for part in (*option, folder)]
+        what: list[str | Path] = []
+        for folder in folders:
+            what += [*option, folder]
         call(uv(), "pip", "install", "--python", python, "-c", ROOT / "constraints.txt", *what)
         call(uv(), "pip", "check", "--python", python)
         for module in modules:
