@@ -190,10 +190,11 @@ def bench(session: nox.Session, name: str) -> None:
 
 @nox.session
 def results(session: nox.Session) -> None:
-    """Write RESULTS.md, the tables in the READMEs and the root README's picture from the recorded files."""
+    """Write RESULTS.md, the READMEs' tables and links to lines, and the root README's picture from the recorded files."""
     install(session, FOLDERS["shared"])
     session.run("python", "testing/tables.py", *session.posargs)
     session.run("python", "testing/picture.py")
+    session.run("python", "testing/line_links.py")
 
 
 @nox.session(venv_backend="none")

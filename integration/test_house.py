@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import line_links
 import pytest
 import readme_blocks
 import tables
@@ -75,6 +76,12 @@ def test_every_relative_link_leads_somewhere(readme):
     for target, _ in LINK.findall(readme.read_text(encoding="utf-8")):
         if not re.match(r"https?://|mailto:", target):
             assert (readme.parent / target).exists(), target
+
+
+@each_readme
+def test_every_link_to_a_line_meets_what_it_names(readme):
+    text = readme.read_text(encoding="utf-8")
+    assert line_links.rewritten(text, readme.parent) == text
 
 
 @each_readme
