@@ -190,7 +190,7 @@ def bench(session: nox.Session, name: str) -> None:
 
 @nox.session
 def results(session: nox.Session) -> None:
-    """Write RESULTS.md, the READMEs' tables and links to lines, and the root README's picture from the recorded files."""
+    """Write RESULTS.md, the READMEs' tables and links to lines, and the root README's picture."""
     install(session, FOLDERS["shared"])
     session.run("python", "testing/tables.py", *session.posargs)
     session.run("python", "testing/picture.py")
