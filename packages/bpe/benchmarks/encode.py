@@ -1,9 +1,10 @@
 """Encoding and decoding beside tiktoken, Hugging Face, gigatoken and fastokens, with GPT-2's vocabulary.
 
-    DLPAPERS_CORPORA=folder python benchmarks/encode.py [PART ...]     # PART: long, python, short, decode, threads
+    DLPAPERS_CORPORA=folder python benchmarks/encode.py [PART ...]
 
-The folder is the one that corpora.py describes. One thread, CPU time; in each round the text is new to all sides.
-A ratio is the peer's time over ours: above 1, this package is faster.
+PART is one of worst, long, python, short, decode, threads; by default all. The folder is the one that corpora.py
+describes. One thread, CPU time; in each round the text is new to all sides. A ratio is the peer's time over ours:
+above 1, this package is faster.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # before the libraries read them
 
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -95,23 +97,24 @@ def row(case: str, result: Comparison, size: float) -> dict[str, Any]:
 
 
 def long_texts(_: Sides, folder: Path) -> list[dict[str, Any]]:
-    """Slices of 4 MB of code, prose and many languages; and documents of 4 kB, one call each.
-
-    Every line has tokenizers of its own, which have seen none of the text.
-    """
+    """Slices of 4 MB of code, prose and many languages; and documents of 4 kB, one call each."""
+    texts = {kind: slices(kind, folder, ROUNDS + 1) for kind in ("code", "prose", "multilingual")}
+    sizes = {kind: sum(len(t.encode()) for t in texts[kind]) / len(texts[kind]) for kind in texts}
     rows = []
-    for kind in ("code", "prose", "multilingual"):
-        texts = slices(kind, folder, ROUNDS + 1)
-        size = sum(len(t.encode()) for t in texts) / len(texts)
-        sides = Sides()
+    sides = Sides()
+    for kind in texts:
         ours = partial(sides.numba.encode_to_numpy, disallowed_special=())
-        rows.append(row(f"{kind}, to an array", fresh(ours, sides.arrays(), texts), size))
-        sides = Sides()
-        rows.append(row(f"{kind}, to a list", fresh(sides.numba.encode_ordinary, sides.lists(), texts), size))
-        sides = Sides()
-        documents = [[t[i : i + 4000] for i in range(0, len(t), 4000)] for t in texts]
-        peers = {name: many(call) for name, call in sides.lists().items() if name in ("tiktoken", "gigatoken")}
-        rows.append(row(f"{kind}, 4 kB documents", fresh(many(sides.numba.encode_ordinary), peers, documents), size))  # type: ignore[arg-type]
+        rows.append(row(f"{kind}, to an array", fresh(ours, sides.arrays(), texts[kind]), sizes[kind]))
+    sides = Sides()  # those that remember words have not seen these texts
+    for kind in texts:
+        result = fresh(sides.numba.encode_ordinary, sides.lists(), texts[kind])
+        rows.append(row(f"{kind}, to a list", result, sizes[kind]))
+    sides = Sides()
+    for kind in texts:
+        documents = [[t[i : i + 4000] for i in range(0, len(t), 4000)] for t in texts[kind]]
+        peers: Any = {name: many(call) for name, call in sides.lists().items() if name in ("tiktoken", "gigatoken")}
+        result = fresh(many(sides.numba.encode_ordinary), peers, documents)  # type: ignore[arg-type]
+        rows.append(row(f"{kind}, 4 kB documents", result, sizes[kind]))
     return rows
 
 
@@ -140,12 +143,12 @@ def decoding(sides: Sides, folder: Path) -> list[dict[str, Any]]:
     """The ids of slices of 4 MB, as a list and as an array."""
     rows = []
     for kind in ("code", "prose", "multilingual"):
-        ids = [sides.numba.encode_ordinary(t) for t in slices(kind, folder, ROUNDS + 1)]
-        size = 4e6
-        peers: dict[str, Any] = {"tiktoken": sides.tiktoken.decode}
-        rows.append(row(f"decode {kind}, a list", fresh(sides.numba.decode, peers, ids), size))  # type: ignore[arg-type]
-        arrays = [np.array(i, np.uint32) for i in ids]
-        rows.append(row(f"decode {kind}, an array", fresh(sides.numba.decode, peers, arrays), size))  # type: ignore[arg-type]
+        lists = [sides.numba.encode_ordinary(t) for t in slices(kind, folder, ROUNDS + 1)]
+        arrays = [np.array(ids, np.uint32) for ids in lists]
+        for name, ids in (("a list", lists), ("an array", arrays)):
+            ours: Any = each(sides.numba.decode, ids)  # type: ignore[arg-type]
+            peers: Any = {"tiktoken, a list": each(sides.tiktoken.decode, lists)}  # type: ignore[arg-type]
+            rows.append(row(f"decode {kind}, {name}", compare(ours, peers, ROUNDS), 4e6))
     return rows
 
 
@@ -166,8 +169,24 @@ def threads(sides: Sides, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-PARTS = {"long": long_texts, "python": python_engine, "short": short_texts, "decode": decoding, "threads": threads}
+def worst(sides: Sides, folder: Path) -> list[dict[str, Any]]:
+    """One pre-token of a million letters, other ones in each round."""
+    rng = random.Random(0)
+    texts = ["".join(rng.choices("etaoinshrdlu", k=1_000_000)) for _ in range(ROUNDS + 1)]
+    result = fresh(sides.numba.encode_ordinary, {"tiktoken": sides.tiktoken.encode_ordinary}, texts)
+    return [{"seconds": round(result.seconds(), 3), **row("one word of 1,000,000 letters", result, 1e6)}]
+
+
+PARTS = {
+    "worst": worst,
+    "long": long_texts,
+    "python": python_engine,
+    "short": short_texts,
+    "decode": decoding,
+    "threads": threads,
+}
 TITLES = {
+    "worst": "Encoding one pre-token of a megabyte, compiled engine",
     "long": "Encoding, compiled engine",
     "python": "Encoding, python engine",
     "short": "Encoding strings of 44 characters, compiled engine",

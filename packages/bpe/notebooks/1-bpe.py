@@ -169,17 +169,18 @@ tok = trained["first"]
 letters = bpe.bytes_to_unicode()
 assert letters[ord(" ")] == "Ġ"
 assert letters[ord("\n")] == "Ċ"
-assert tok.pieces(tok.encode("the naïve module")) == ["the", "Ġn", "a", "Ã", "¯", "ve", "Ġmodule"]
-tok.pieces(tok.encode("the naïve module"))
+pieces = tok.pieces(tok.encode("the naïve module"))
+assert {"Ã", "¯", "Ġmodule"} <= set(pieces)
+pieces
 
 # %% [markdown]
 # `Ã¯` is no mistake: it is the two bytes of `ï`, each with its letter.
 #
 # ## 6. How many tokens?
 #
-# Each merge makes texts shorter and the model's table longer. How much is gained falls off quickly. The picture shows
-# the text that was trained on, and one that was held out: from some size on, more merges only learn the corpus by
-# heart.
+# Each merge makes texts shorter and the model's table longer. The gain falls off quickly: the first 768 merges
+# bring more than all that follow. The picture shows the text that was trained on and one that was held out. The gap
+# between them grows: more and more merges learn this corpus by heart.
 
 # %%
 import matplotlib.pyplot as plt
@@ -207,14 +208,16 @@ plt.show()
 assert curves["trained on"][0] == 1
 assert all(a < b for a, b in pairwise(curves["trained on"]))
 assert curves["held out"][-1] < curves["trained on"][-1]
-gain = curves["held out"][5] - curves["held out"][0], curves["held out"][-1] - curves["held out"][5]
-assert gain[0] > 1.5 * gain[1]
+first, later = curves["held out"][5] - curves["held out"][0], curves["held out"][-1] - curves["held out"][5]
+assert first > later
+gap = [a - b for a, b in zip(curves["trained on"], curves["held out"], strict=True)]
+assert gap[-1] > 2 * gap[5]
 
 # %% [markdown]
 # ## 7. What a vocabulary looks like
 #
-# First come letters that stand together often, then endings, then words; tokens with a space before them are the
-# majority. The last merges are words that are frequent *here*.
+# First come letters that stand together often, then endings, then words; more tokens begin with a space than with
+# any letter. The last merges are words that are frequent *here*.
 
 # %%
 for begin in (256, 512, 1024, 2040):
@@ -222,7 +225,7 @@ for begin in (256, 512, 1024, 2040):
 
 words = [t for t in tok.ranks if len(t) > 1]
 share = sum(t.startswith(b" ") for t in words) / len(words)
-assert share > 0.5
+assert Counter(t[:1] for t in words).most_common(1)[0][0] == b" "
 print(f"{share:.0%} of the merged tokens begin with a space")
 
 # %% [markdown]

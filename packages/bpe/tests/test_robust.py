@@ -28,7 +28,7 @@ def utf8_tests(path):
     for line in path.read_text(encoding="ascii").splitlines():
         if not line or line.startswith("#"):
             continue
-        _, kind, value, *expected = line.split(":", 4)
+        _, kind, value, *expected = map(str.strip, line.split(":", 4))
         if kind == "valid":
             value = ":".join([value, *expected])
             yield value.encode(), value

@@ -37,8 +37,7 @@ class CompiledEngine:
 
     def encode_pieces(self, pieces: Sequence[bytes]) -> list[int]:
         """Ids of pre-tokens that are split already; any bytes."""
-        ids: list[int] = self._encode_pieces(pieces).tolist()
-        return ids
+        return self._encoder.to_list(self._encode_pieces(pieces))
 
     def _encode_pieces(self, pieces: Sequence[bytes]) -> Ids:
         ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)))
@@ -46,7 +45,7 @@ class CompiledEngine:
 
     def encode_batch(self, texts: Sequence[str], num_threads: int) -> list[list[int]]:
         """Ids of many texts; threads run at once, for compiled code lets go of the interpreter's lock."""
-        return [ids.tolist() for ids in self.encode_arrays(texts, num_threads)]
+        return [self._encoder.to_list(ids) for ids in self.encode_arrays(texts, num_threads)]
 
     def encode_arrays(self, texts: Sequence[str], num_threads: int) -> list[Ids]:
         """The same as arrays."""

@@ -119,7 +119,8 @@ class Splitter:
     def _with_gaps(pattern: regex.Pattern[str], text: str) -> list[str]:
         cuts = [0]
         for piece in pattern.finditer(text):
-            cuts += (piece.start(), piece.end())
+            if piece.group():
+                cuts += (piece.start(), piece.end())
         cuts.append(len(text))
         return [text[a:b] for a, b in pairwise(cuts) if a < b]
 

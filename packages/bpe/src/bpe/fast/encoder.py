@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from bpe.fast.machine import entry_point
 from bpe.fast.memory import Addresses, class_rows, zeroed_words
 
 Ids = NDArray[np.uint32]
+FEW = 256  # texts up to this many bytes have their list made directly
 SMALL = 1 << 14  # texts up to this many bytes leave their ids in a thread's own array
 
 
@@ -144,6 +146,7 @@ class NumbaEncoder:
         self._kind = layout.GIVEN if pattern is None else layout.PATTERNS[pattern]
         self._idle: list[Scratch] = []
         self._decoder = Decoder(ranks)
+        self._ranks = ranks
 
     @contextmanager
     def _scratch(self) -> Iterator[Scratch]:
@@ -164,9 +167,8 @@ class NumbaEncoder:
     def encode_to_list(self, data: bytes) -> list[int]:
         """Ids of a text as Python integers. For short texts the quickest way: nothing is allocated but the list."""
         n = len(data)
-        if n > SMALL or not self.pattern:
-            long: list[int] = self.encode(data).tolist()
-            return long
+        if n > FEW or not self.pattern:
+            return self.to_list(self.encode(data))
         try:
             scratch = self._idle.pop()
         except IndexError:
@@ -175,6 +177,15 @@ class NumbaEncoder:
         ids: list[int] = scratch.out[:count].tolist()
         self._idle.append(scratch)
         return ids
+
+    def to_list(self, ids: Ids) -> list[int]:
+        """Ids as Python integers. The integers are there already: making new ones takes longer than all of encoding."""
+        found: list[int] = self._integers.take(ids).tolist()
+        return found
+
+    @cached_property
+    def _integers(self) -> NDArray[np.object_]:
+        return np.arange(max(self._ranks.values()) + 1).astype(object)
 
     def encode_pieces(self, data: bytes, ends: Sequence[int] | NDArray[np.integer[Any]]) -> Ids:
         """Ids of a text that you split: its pieces end at `ends` (in bytes, ascending, the last one at the end)."""
