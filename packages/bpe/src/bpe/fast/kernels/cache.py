@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import U8, Cache, Merger, int64, jit, load64, uint32, uint64
+from bpe.fast.kernels.memory import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN, merge
 from bpe.fast.layout import (
     ARENA,
@@ -81,18 +81,18 @@ def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, ou
     return at
 
 
-@jit
+@inlined
 def write(memory: Cache, entry: int, out: Any, at: int) -> int:
-    """Write the ids of a slot."""
+    """Write the ids of a slot; where they end."""
     cache32 = memory.cache32
-    first, second, third, fourth = cache32[entry], cache32[entry | 1], cache32[entry | 2], cache32[entry | 3]
+    first, second, third, fourth = cache32[entry], cache32[entry + 1], cache32[entry + 2], cache32[entry + 3]
     out[at], out[at + 1], out[at + 2], out[at + 3] = first & uint32(ID_MASK), second, third, fourth
     count = int64(first >> uint32(COUNT_SHIFT))
     if count == 0:
-        begin = int64(cache32[entry + 1])
-        count = int64(cache32[entry + 2])
-        for k in range(count):
-            out[at + k] = memory.pool[begin + k]
+        count = int64(third)
+        for k in range(0, count, 4):
+            for i in range(k, k + 4):
+                out[at + i] = memory.pool[int64(second) + i]
     return at + count
 
 

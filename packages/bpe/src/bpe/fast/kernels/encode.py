@@ -142,10 +142,11 @@ def collect(block: Block, length: int) -> int:
 def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: int, piece_ends: Any, out: Any) -> int:
     """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a piece needs more scratch memory.
 
-    With keep = 0 they are only counted, and `out` holds those of one block.
+    With keep = 0 they are only counted. Those of a batch are put together in `ids`, which stays in the innermost cache:
+    few at a time and past the last of them, as pieces are written, the long `out` would keep the processor waiting.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
-    total = at = position = piece = int64(0)
+    at = position = piece = zero = int64(0)
     while position < n:
         make_room(memory)
         if pattern == GIVEN:
@@ -161,17 +162,18 @@ def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: in
         if memory.facts[DIVIDE] and not block.state[ASCII]:
             divide(block, u8[JOINED], length)
         pieces = collect(block, length)
-        start = first = int64(0)
+        start = first = zero
         while first < pieces:
             last = min(first + BATCH, pieces)
-            at = look_up(memory, merger, start, first, last, out, at)
+            count = look_up(memory, merger, start, first, last, memory.ids, zero)
+            if keep:
+                for i in range(count):
+                    out[at + i] = memory.ids[i]
+            at += count
             start = int64(block.ends[last - 1])
             first = last
         position += length
-        if not keep:
-            total += at
-            at = 0
-    return total + at
+    return at
 
 
 @jit
