@@ -201,11 +201,12 @@ def damage(content, **changes):
     return json.dumps(json.loads(content) | changes)
 
 
-def refused(path, match):
+def refusal(path, match):
+    """The one line that says what is wrong with a file."""
     with pytest.raises(bpe.FormatError, match=match) as error:
         bpe.Tokenizer.load(path)
     assert "\n" not in str(error.value)
-    assert path.name in str(error.value) or path.parent.name in str(error.value)
+    return str(error.value)
 
 
 OWN = [
@@ -245,7 +246,7 @@ def test_a_damaged_file_of_the_own_format_is_one_clear_error(number, toks, tmp_p
     path = tmp_path / "t.json"
     toks["gpt2"].save(path)
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
-    refused(path, match)
+    assert path.name in refusal(path, match)
 
 
 def model(content, **changes):
@@ -299,7 +300,7 @@ def test_a_tokenizer_json_that_is_damaged_or_of_another_kind_is_one_clear_error(
     toks["gpt2"].export(tmp_path, "huggingface")
     path = tmp_path / "tokenizer.json"
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
-    refused(path, match)
+    assert path.name in refusal(path, match)
 
 
 LINES = [
@@ -320,18 +321,18 @@ def test_a_damaged_tiktoken_file_is_one_clear_error(number, toks, tmp_path):
     change, match = LINES[number]
     path, _ = toks["gpt2"].export(tmp_path, "tiktoken")
     path.write_text(change(path.read_text()))
-    refused(path, match)
+    assert path.name in refusal(path, match)
 
 
 def test_other_files_are_one_clear_error(toks, tmp_path):
     binary = tmp_path / "model.safetensors"
     binary.write_bytes(gzip.compress(b"weights" * 99))
-    refused(binary, "line 1 is not a token")
+    assert binary.name in refusal(binary, "line 1 is not a token")
     (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": 1}')
-    refused(tmp_path / "latin.json", "byte 5 is not UTF-8")
-    refused(tmp_path, "a folder with")
+    assert "latin.json" in refusal(tmp_path / "latin.json", "byte 5 is not UTF-8")
+    assert tmp_path.name in refusal(tmp_path, "a folder with")
     (tmp_path / "vocab.json").write_text('{"a": 0}')
-    refused(tmp_path / "vocab.json", "merges .* are not beside it")
+    assert "vocab.json" in refusal(tmp_path / "vocab.json", "merges .* are not beside it")
     with pytest.raises(FileNotFoundError):
         bpe.Tokenizer.load(tmp_path / "nothing.json")
 

@@ -18,8 +18,8 @@ from bpe.fast.machine import entry_point
 from bpe.fast.memory import Addresses, class_rows, zeroed_words
 
 Ids = NDArray[np.uint32]
-FEW = 256  # texts up to this many bytes have their list made directly
-SMALL = 1 << 14  # texts up to this many bytes leave their ids in a thread's own array
+FEW = 256  # texts up to this many bytes have their integers made anew
+SMALL = BLOCK  # texts up to this many bytes leave their ids in a thread's own array
 
 
 class Scratch:
@@ -32,7 +32,7 @@ class Scratch:
         self.arena = np.zeros(layout.ARENA + PADDING, dtype=np.uint8)
         self.pool = np.zeros(layout.POOL + PADDING, dtype=np.uint32)
         self.state = np.zeros(layout.N_STATE, dtype=np.uint64)
-        self.out = np.zeros(SMALL + 8, dtype=np.uint32)
+        self.out = np.zeros(SMALL, dtype=np.uint32)
         self.out_address: int = self.out.ctypes.data
         self.capacity = 0
         self.reserve(BLOCK)
@@ -42,7 +42,7 @@ class Scratch:
         n = capacity + 2 * PADDING
         text, classes, starts = (np.zeros(n, dtype=np.uint8) for _ in range(3))
         found, links = np.zeros(BATCH, dtype=np.uint8), np.zeros(2 * SHORT, dtype=np.uint8)
-        ends, symbols, ranks, following, preceding = (np.zeros(n, dtype=np.uint32) for _ in range(5))
+        ends, ids, symbols, ranks, following, preceding = (np.zeros(n, dtype=np.uint32) for _ in range(6))
         slots = np.zeros(BATCH, dtype=np.uint32)
         low, high = np.zeros(BATCH, dtype=np.uint64), np.zeros(BATCH, dtype=np.uint64)
         heap = np.zeros(3 * n, dtype=np.uint64)  # one entry per pair at the start and at most two per merge
@@ -52,7 +52,7 @@ class Scratch:
             [s.class_of_block, s.class_of, text, classes, starts, links, self.arena, found, s.odd_bytes, s.joined],
             [
                 *(ends, s.byte_ids, s.bigrams, symbols, ranks, following, preceding),
-                *(self.cache.view(np.uint32), self.pool, slots, s.odd_lengths, s.odd_ids),
+                *(self.cache.view(np.uint32), self.pool, slots, s.odd_lengths, s.odd_ids, ids),
             ],
             [
                 *(self.state, s.pairs, s.facts, heap, self.cache, self.long_cache, low, high),
@@ -165,16 +165,16 @@ class NumbaEncoder:
         return self._encode_ends(data, None if self.pattern else np.array([len(data)], dtype=np.uint64))
 
     def encode_to_list(self, data: bytes) -> list[int]:
-        """Ids of a text as Python integers. For short texts the quickest way: nothing is allocated but the list."""
+        """Ids of a text as Python integers. For one that is no more than a block nothing is allocated but the list."""
         n = len(data)
-        if n > FEW or not self.pattern:
+        if n > SMALL or not self.pattern:
             return self.to_list(self.encode(data))
         try:
             scratch = self._idle.pop()
         except IndexError:
             scratch = Scratch(self._shared)
         count = self._encode(*scratch.arguments, data, n, self._kind, 1, None, scratch.out_address)
-        ids: list[int] = scratch.out[:count].tolist()
+        ids: list[int] = scratch.out[:count].tolist() if n <= FEW else self.to_list(scratch.out[:count])
         self._idle.append(scratch)
         return ids
 
@@ -243,9 +243,7 @@ class NumbaEncoder:
         given = None if ends is None else ends.ctypes.data
         kind = self._kind if ends is None else layout.GIVEN
         while True:
-            # ids never outnumber bytes; a few more are written than there are
-            room = n if keep else scratch.capacity
-            out = scratch.out if room <= SMALL else np.empty(room + 8, dtype=np.uint32)
+            out = scratch.out if n <= SMALL or not keep else np.empty(n, dtype=np.uint32)  # ids never outnumber bytes
             count: int = self._encode(*scratch.arguments, data, n, kind, keep, given, out.ctypes.data)
             if count >= 0:
                 break

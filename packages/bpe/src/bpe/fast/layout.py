@@ -8,7 +8,7 @@ PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
 PAIR_BITS, TOKENS, DIVIDE, ODD, N_FACTS = range(5)
 
 # `state`: what a thread's cache holds, and how large its scratch is
-CACHED, POOLED, ARENA_USED, LONG_CACHED, CAPACITY, WARM, N_STATE = range(7)
+CACHED, POOLED, ARENA_USED, LONG_CACHED, CAPACITY, WARM, ASCII, N_STATE = range(8)
 
 # `state` of counting: ARENA_USED and CAPACITY as above, and
 POSITION, WORDS, WORD_ROOM, ARENA_ROOM, TABLE_BITS, N_COUNT_STATE = range(N_STATE, N_STATE + 6)

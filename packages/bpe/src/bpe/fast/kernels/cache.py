@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import U8, Cache, Merger, int64, jit, load64, uint32, uint64
+from bpe.fast.kernels.memory import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN, merge
 from bpe.fast.layout import (
     ARENA,
@@ -42,10 +42,9 @@ def hash_key(low: Any, high: Any) -> Any:
 @jit
 def key_of(text: U8, start: int, length: int) -> tuple[Any, Any]:
     """The two words of a piece of `text`. Of one that is too long: what no other piece has in a slot."""
-    low_bytes = min(length, 8)
-    high_bytes = min(max(length - 8, 0), 7)
-    low = load64(text, start) & (uint64(ALL) >> (uint64(64) - uint64(8) * uint64(low_bytes)))
-    high = load64(text, start + 8) & ((uint64(1) << (uint64(8) * uint64(high_bytes))) - uint64(1))
+    low_bytes, high_bytes = min(length, 8), min(max(length - 8, 0), 7)
+    low = load64(text, start) & (uint64(ALL) >> uint64(64 - 8 * low_bytes))
+    high = load64(text, start + 8) & ((uint64(1) << uint64(8 * high_bytes)) - uint64(1))
     return low, high | uint64(min(length, 255)) << uint64(56)
 
 
@@ -82,21 +81,18 @@ def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, ou
     return at
 
 
-@jit
+@inlined
 def write(memory: Cache, entry: int, out: Any, at: int) -> int:
-    """Write the ids of a slot."""
+    """Write the ids of a slot; where they end."""
     cache32 = memory.cache32
-    first = cache32[entry]
-    out[at] = first & uint32(ID_MASK)
-    out[at + 1] = cache32[entry + 1]
-    out[at + 2] = cache32[entry + 2]
-    out[at + 3] = cache32[entry + 3]
+    first, second, third, fourth = cache32[entry], cache32[entry + 1], cache32[entry + 2], cache32[entry + 3]
+    out[at], out[at + 1], out[at + 2], out[at + 3] = first & uint32(ID_MASK), second, third, fourth
     count = int64(first >> uint32(COUNT_SHIFT))
     if count == 0:
-        begin = int64(cache32[entry + 1])
-        count = int64(cache32[entry + 2])
-        for k in range(count):
-            out[at + k] = memory.pool[begin + k]
+        count = int64(third)
+        for k in range(0, count, 4):
+            for i in range(k, k + 4):
+                out[at + i] = memory.pool[int64(second) + i]
     return at + count
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from bpe.fast.kernels.memory import Block, int64, jit, uint8
+from bpe.fast.kernels.memory import Block, int64, jit, load64, uint8, uint64
 from bpe.fast.layout import O200K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
+
+HIGH_BITS = 0x8080808080808080  # set in bytes above 127
 
 
 @jit
 def classify(block: Block, n: int, pattern: int) -> int:
-    """Write `classes` for n bytes of `text`; 0: only ASCII, 1: other characters too, 2: other white space too.
+    """Write `classes` for n bytes of `text`; 0: all ASCII, else 1 + the number of other white-space characters.
 
+    Where these stand is left in `ends`, which the pieces will overwrite.
     GPT-2's pattern and cl100k know one class of letters (LOWER here) and no marks (OTHER).
     ASCII is decided by arithmetic on bytes, which the compiler turns into vector instructions.
     """
@@ -19,26 +22,22 @@ def classify(block: Block, n: int, pattern: int) -> int:
     upper = uint8(UPPER) if cased else uint8(LOWER)
     every = uint8(0)
     for i in range(n):
+        every |= text[i]
+    for i in range(n):
         byte = text[i]
-        found = uint8(OTHER)
-        if uint8(byte - 97) < 26:
-            found = uint8(LOWER)
-        if uint8(byte - 65) < 26:
-            found = upper
-        if uint8(byte - 48) < 10:
-            found = uint8(NUMBER)
-        if (byte == 32) | (uint8(byte - 9) < 5):
-            found = uint8(SPACE)
-        classes[i] = found
-        every |= byte
+        lower_letter = uint8(LOWER) if uint8(byte - 97) < 26 else uint8(OTHER)
+        upper_letter = upper if uint8(byte - 65) < 26 else uint8(OTHER)
+        number = uint8(NUMBER) if uint8(byte - 48) < 10 else uint8(OTHER)
+        space = uint8(SPACE) if (byte == 32) | (uint8(byte - 9) < 5) else uint8(OTHER)
+        classes[i] = lower_letter | upper_letter | number | space  # at most one of them is not OTHER, which is 0
     if every < 128:
         return 0
     spaces = 0
     i = 0
     while i < n:
         lead = int64(text[i])
-        if lead < 0x80:
-            i += 1
+        if lead < 0x80:  # on, and if eight bytes are ASCII past all of them
+            i += 1 if load64(text, i) & uint64(HIGH_BITS) else 8
             continue
         if lead < 0xE0:
             point, length = (lead & 0x1F) << 6 | int64(text[i + 1]) & 0x3F, 2
@@ -49,7 +48,8 @@ def classify(block: Block, n: int, pattern: int) -> int:
             point, length = point | (int64(text[i + 2]) & 0x3F) << 6 | int64(text[i + 3]) & 0x3F, 4
         found = block.class_of[int64(block.class_of_block[point >> 7]) << 7 | point & 127]
         if found == SPACE:
-            spaces = 1
+            block.ends[spaces] = i
+            spaces += 1
         elif not cased:
             if found == MARK:
                 found = uint8(OTHER)

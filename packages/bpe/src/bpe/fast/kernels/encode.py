@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from bpe.fast.kernels.cache import look_up, make_room
-from bpe.fast.kernels.classes import classify
-from bpe.fast.kernels.memory import JOINED, U8, Block, int64, jit, open_block, open_cache, open_merger, uint32, uint64
+from bpe.fast.kernels.classes import HIGH_BITS, classify
+from bpe.fast.kernels.memory import (
+    JOINED,
+    U8,
+    Block,
+    int64,
+    jit,
+    load64,
+    open_block,
+    open_cache,
+    open_merger,
+    uint32,
+    uint64,
+)
 from bpe.fast.kernels.split_gpt2 import split_gpt2
 from bpe.fast.kernels.split_scan import split_scan
-from bpe.fast.layout import BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING
+from bpe.fast.layout import ASCII, BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING
 from bpe.unicode_classes import OTHER, SPACE
 
 
@@ -68,6 +80,7 @@ def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> i
         size = min(2 * size, int64(block.state[CAPACITY]))
     for i in range(length, length + PADDING):
         block.text[i] = 0
+    block.state[ASCII] = kind == 0
     if pattern == GPT2:
         split_gpt2(block, length, kind)
     else:
@@ -91,6 +104,7 @@ def given_block(block: Block, data: U8, position: int, n: int, piece_ends: Any, 
     for i in range(length, length + PADDING):
         block.text[i] = 0
     block.starts[0] = 1
+    block.state[ASCII] = 0  # nobody looked
     for j in range(piece, k):
         block.starts[int64(piece_ends[j]) - position] = 1
     return length
@@ -103,9 +117,14 @@ def divide(block: Block, joined: U8, length: int) -> None:
     Text in scripts with few tokens falls into characters, which the cache knows. Only bytes above 127 are looked at.
     """
     text = block.text
-    for i in range(1, length):
+    i = 1
+    while i < length:
+        if text[i] < 0x80:
+            i += 1 if load64(text, i) & uint64(HIGH_BITS) else 8
+            continue
         if text[i] >= 0xC0 and text[i - 1] >= 0x80:
             block.starts[i] |= joined[int64(text[i - 1]) << 8 | int64(text[i])] ^ 1
+        i += 1
 
 
 @jit
@@ -123,10 +142,11 @@ def collect(block: Block, length: int) -> int:
 def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: int, piece_ends: Any, out: Any) -> int:
     """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a piece needs more scratch memory.
 
-    With keep = 0 they are only counted, and `out` holds those of one block.
+    With keep = 0 they are only counted. Those of a batch are put together in `ids`, which stays in the innermost cache:
+    few at a time and past the last of them, as pieces are written, the long `out` would keep the processor waiting.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
-    total = at = position = piece = int64(0)
+    at = position = piece = zero = int64(0)
     while position < n:
         make_room(memory)
         if pattern == GIVEN:
@@ -139,20 +159,21 @@ def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: in
             while int64(piece_ends[piece]) < position + length:
                 piece += 1
             piece += 1
-        if memory.facts[DIVIDE]:
+        if memory.facts[DIVIDE] and not block.state[ASCII]:
             divide(block, u8[JOINED], length)
         pieces = collect(block, length)
-        start = first = int64(0)
+        start = first = zero
         while first < pieces:
             last = min(first + BATCH, pieces)
-            at = look_up(memory, merger, start, first, last, out, at)
+            count = look_up(memory, merger, start, first, last, memory.ids, zero)
+            if keep:
+                for i in range(count):
+                    out[at + i] = memory.ids[i]
+            at += count
             start = int64(block.ends[last - 1])
             first = last
         position += length
-        if not keep:
-            total += at
-            at = 0
-    return total + at
+    return at
 
 
 @jit

@@ -30,6 +30,11 @@ def jit(function: F) -> F:
     return cast(F, numba.njit(error_model="numpy")(function))
 
 
+def inlined(function: F) -> F:
+    """The same as part of its callers' own code: a call would put every pointer of a table on the stack."""
+    return cast(F, numba.njit(error_model="numpy", forceinline=True)(function))
+
+
 class Block(NamedTuple):
     """A block of text on its way from bytes to pieces."""
 
@@ -74,6 +79,7 @@ class Cache(NamedTuple):
     high: U64
     slots: U32  # the slot where each of a batch is looked for first
     found: U8  # and whether it sits there
+    ids: U32  # and the ids of all
     token_low: U64  # key of every token of at most 15 bytes …
     token_high: U64
     token_id: U64
@@ -84,7 +90,7 @@ class Cache(NamedTuple):
 
 # The order of the arrays of each width:
 #   8 bits: class_of_block class_of text classes starts links arena found odd_bytes joined
-#  32 bits: ends byte_ids bigrams symbols ranks following preceding cache pool slots odd_lengths odd_ids
+#  32 bits: ends byte_ids bigrams symbols ranks following preceding cache pool slots odd_lengths odd_ids ids
 #  64 bits: state pairs facts heap cache long_cache low high token_low token_high token_id
 JOINED = 9
 
@@ -106,7 +112,7 @@ def open_cache(u8: Any, u32: Any, u64: Any) -> Cache:
     """The tables of looking up."""
     return Cache(
         u8[2], u32[0], u64[0], u64[2], u64[4], u32[7], u32[8], u64[5], u8[6],
-        u64[6], u64[7], u32[9], u8[7], u64[8], u64[9], u64[10], u8[8], u32[10], u32[11],
+        u64[6], u64[7], u32[9], u8[7], u32[12], u64[8], u64[9], u64[10], u8[8], u32[10], u32[11],
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import NONE, U64, Merger, int64, jit, uint8, uint32, uint64
+from bpe.fast.kernels.memory import NONE, U64, Merger, inlined, int64, jit, uint8, uint32, uint64
 from bpe.fast.layout import ID_BITS, PAIR_BITS, SHORT
 
 POSITION_BITS = 6  # of 64 positions
@@ -22,7 +22,7 @@ def pair_slot(key: Any, bits: Any) -> int:
     return int64((key * uint64(GOLDEN)) >> (uint64(64) - bits))
 
 
-@jit
+@inlined
 def find_pair(pairs: U64, bits: Any, left: Any, right: Any) -> Any:
     """Id of the token that the pair makes, or NONE. A slot holds left, right and id + 1, of ID_BITS each."""
     key = uint64(left) << uint64(ID_BITS) | uint64(right)

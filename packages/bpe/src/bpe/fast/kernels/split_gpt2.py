@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from bpe.fast.kernels.classes import character_length
-from bpe.fast.kernels.memory import Block, jit
+from typing import Any
+
+from bpe.fast.kernels.classes import HIGH_BITS, character_length
+from bpe.fast.kernels.memory import Block, int64, jit, load64, uint64
 from bpe.unicode_classes import SPACE
 
 
@@ -22,14 +24,26 @@ def split_gpt2(block: Block, n: int, kind: int) -> None:
         here, before = classes[i], classes[i - 1]
         space = here == SPACE
         starts[i] = ((here != before) & ((text[i - 1] != 32) | space)) | (space & (classes[i + 1] != SPACE))
-    if kind == 2:
-        _wide_spaces(block, n)
-    for i in range(n):
+    for k in range(kind - 1):
+        wide_space(block, int64(block.ends[k]))
+    i = 0
+    while i < n:
+        if not has_apostrophe(load64(text, i)):
+            i += 8
+            continue
         if text[i] == 39 and starts[i]:
             length = contraction(text[i + 1], text[i + 2])
             if length:
                 starts[i + 1] = 0
                 starts[i + length] = 1  # perhaps that of the padding
+        i += 1
+
+
+@jit
+def has_apostrophe(word: Any) -> Any:
+    """Whether one of eight bytes is 39: the usual test for a zero byte, on the word with 39 taken from each."""
+    word ^= uint64(0x2727272727272727)
+    return (word - uint64(0x0101010101010101)) & ~word & uint64(HIGH_BITS) != 0
 
 
 @jit
@@ -43,15 +57,11 @@ def contraction(first: int, second: int) -> int:
 
 
 @jit
-def _wide_spaces(block: Block, n: int) -> None:
+def wide_space(block: Block, i: int) -> None:
     """White space of two or three bytes: a character starts at its first byte only, and looks past its last."""
-    text, classes, starts = block.text, block.classes, block.starts
-    i = 0
-    while i < n:
-        length = character_length(text[i])
-        if length > 1 and classes[i] == SPACE:
-            if i > 0:
-                starts[i] = (classes[i - 1] != SPACE) | (classes[i + length] != SPACE)
-            for k in range(i + 1, i + length):
-                starts[k] = 0
-        i += length
+    classes, starts = block.classes, block.starts
+    length = character_length(block.text[i])
+    if i > 0:
+        starts[i] = (classes[i - 1] != SPACE) | (classes[i + length] != SPACE)
+    for k in range(i + 1, i + length):
+        starts[k] = 0
