@@ -66,6 +66,16 @@ def test_sums_are_right_in_both_orders():
         assert {len(source) for source, _ in pairs} >= {5, 6, 7}
 
 
+def test_only_sums_to_train_on_are_sparse():
+    def zeros(task, split):
+        digits = "".join("".join(source) for source, _ in task.pairs(np.random.default_rng(0), 500, split))
+        return digits.count("0") / (len(digits) - 500)
+
+    assert zeros(Addition(5, sparse=0.0), "train") < 0.1
+    assert zeros(Addition(5, sparse=1.0), "held-out") < 0.1
+    assert zeros(Addition(5, sparse=1.0), "train") > 0.35  # half of all and a tenth of the others, less leading zeros
+
+
 def test_number_words_become_digits():
     task = make_task("number-digits")
     source = english(30_742)
@@ -116,3 +126,5 @@ def test_unknown_tasks_and_too_many_digits_are_refused():
         make_task("multiply")
     with pytest.raises(ValueError, match="digits: 19"):
         Addition(19)
+    with pytest.raises(ValueError, match=r"sparse: 1\.5"):
+        Addition(3, sparse=1.5)

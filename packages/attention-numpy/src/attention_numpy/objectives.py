@@ -27,6 +27,8 @@ class TrainConfig:
     """Of the numbers to add (task addition)."""
     sum_reversed: bool = True
     """Whether the sum is written from its last digit to its first (task addition)."""
+    sparse: float = 0.5
+    """Share of the training pairs with zeros for half of their digits, which teach where to look (task addition)."""
     text: str | None = None
     """A text file to model character by character (task text)."""
     steps: int = 1000
@@ -68,7 +70,7 @@ class TaskObjective:
 
     def __init__(self, config: TrainConfig) -> None:
         assert config.task != "text"
-        self.task: Task = make_task(config.task, config.digits, config.sum_reversed)
+        self.task: Task = make_task(config.task, config.digits, config.sum_reversed, config.sparse)
         self.batch = config.batch
 
     def new_model(self, c: TrainConfig) -> Transformer:

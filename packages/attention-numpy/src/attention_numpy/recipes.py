@@ -5,8 +5,7 @@ from __future__ import annotations
 from attention_numpy.objectives import TrainConfig
 
 DEMO = TrainConfig(steps=600, lr=3e-3)
-# more heads: each output digit needs two input digits, and the carry of those before
-FIVE_DIGITS = TrainConfig(task="addition", digits=5, steps=16_000, batch=32, lr=2e-3, warmup=300, norm="pre", n_heads=8)
+FIVE_DIGITS = TrainConfig(task="addition", digits=5, steps=5000, lr=3e-3)
 
 RECIPES: dict[str, tuple[TrainConfig, str]] = {
     "number-words": (TrainConfig(steps=1400, lr=3e-3), "English to German number words"),

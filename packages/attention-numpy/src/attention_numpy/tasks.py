@@ -83,14 +83,19 @@ class Task(ABC):
     def candidate(self, rng: Rng) -> tuple[str, list[str], list[str]]:
         """A random pair: a key that names the input, source symbols, target symbols."""
 
+    def lesson(self, rng: Rng) -> tuple[str, list[str], list[str]]:
+        """A random pair to train on, where a task is learned faster from other pairs than those it is measured on."""
+        return self.candidate(rng)
+
     def is_held_out(self, key: str) -> bool:
         """One input in twenty is never trained on."""
         return zlib.crc32(key.encode()) % 20 == 0
 
     def draw(self, rng: Rng, split: Split) -> tuple[list[str], list[str]]:
         """One pair of a side."""
+        random_pair = self.lesson if split == "train" else self.candidate
         while True:
-            key, source, target = self.candidate(rng)
+            key, source, target = random_pair(rng)
             if self.is_held_out(key) == (split == "held-out"):
                 return source, target
 
@@ -210,29 +215,47 @@ class Sort(LetterTask):
 
 @dataclass
 class Addition(Task):
-    """a+b -> the sum, of numbers of up to `digits` digits. Reversed, each digit needs only the carry of the last."""
+    """a+b -> the sum, of numbers of up to `digits` digits. Reversed, each digit needs only the carry of the last.
+
+    Of the pairs to train on, the share `sparse` has each digit replaced by 0 with probability 1/2. Among random digits
+    either one alone says nothing about their sum modulo 10, so attending to one of them does not help until the other
+    is attended to as well, and the loss stays on a plateau for each digit of the sum. Beside a zero, one is enough.
+    """
 
     digits: int = 3
     reversed: bool = True
+    sparse: float = 0.5
     joint = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.digits <= 18:
             raise ValueError(f"digits: {self.digits} met, 1 to 18 is possible")
+        if not 0 <= self.sparse <= 1:
+            raise ValueError(f"sparse: {self.sparse} met, a share from 0 to 1 is needed")
         self.source_symbols, self.target_symbols = [*DIGITS, "+"], DIGITS
         super().__init__()
 
     def candidate(self, rng: Rng) -> tuple[str, list[str], list[str]]:
-        """Two numbers and their sum."""
-        a, b = rng.integers(0, 10**self.digits, 2).tolist()
+        """Two numbers and their sum; every pair is as likely."""
+        return self.written(*rng.integers(0, 10**self.digits, 2).tolist())
+
+    def lesson(self, rng: Rng) -> tuple[str, list[str], list[str]]:
+        """The same, or with zeros among the digits."""
+        if rng.random() >= self.sparse:
+            return self.candidate(rng)
+        digits = rng.integers(0, 10, (2, self.digits)) * rng.integers(0, 2, (2, self.digits))
+        return self.written(*(digits @ 10 ** np.arange(self.digits)).tolist())
+
+    def written(self, a: int, b: int) -> tuple[str, list[str], list[str]]:
+        """a+b and its sum, as symbols."""
         total = str(a + b)
         return f"{a}+{b}", list(f"{a}+{b}"), list(total[::-1] if self.reversed else total)
 
 
-def make_task(name: TaskName, digits: int = 3, sum_reversed: bool = True) -> Task:
-    """The task of this name."""
+def make_task(name: TaskName, digits: int = 3, sum_reversed: bool = True, sparse: float = 0.5) -> Task:
+    """The task of this name; the options are Addition's."""
     if name == "addition":
-        return Addition(digits, sum_reversed)
+        return Addition(digits, sum_reversed, sparse)
     kinds: dict[str, type[Task]] = {
         "number-words": NumberWords,
         "number-digits": NumberDigits,
