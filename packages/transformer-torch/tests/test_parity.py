@@ -1,6 +1,7 @@
 """Equal to independent implementations, forward and backward."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformer_torch import LabelSmoothing, LayerNorm, NoamSchedule, Transformer, TransformerConfig
-from transformer_torch.attention import causal_mask, fused_attention, scaled_dot_product_attention
+from transformer_torch.attention import batched_attention, causal_mask, fused_attention, scaled_dot_product_attention
 from transformer_torch.config import TABLE_3
 from transformer_torch.convert import names_of
 from transformer_torch.fused_loss import projected_loss
@@ -116,8 +117,8 @@ def test_the_fast_kernels_equal_their_equations():
     q, k, v = (torch.randn(3, 2, n, 8, generator=generator, dtype=torch.float64, requires_grad=True) for n in (4, 6, 6))
     mask = torch.rand(3, 1, 4, 6, generator=generator) > 0.5
     mask[0, 0, 1] = False
-    for m in (None, mask):
-        slow, fast = scaled_dot_product_attention(q, k, v, m)[0], fused_attention(q, k, v, m)
+    for m, kernel in product((None, mask), (fused_attention, batched_attention)):
+        slow, fast = scaled_dot_product_attention(q, k, v, m)[0], kernel(q, k, v, m)
         assert (slow - fast).abs().max() < 1e-12
         slow_grads, fast_grads = (torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (slow, fast))
         assert all((a - b).abs().max() < 1e-12 for a, b in zip(slow_grads, fast_grads, strict=True))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformer_torch import LabelSmoothing, Transformer, TransformerConfig
 from transformer_torch.attention import scaled_dot_product_attention
 from transformer_torch.batching import pad, padding_efficiency, token_batches
+from transformer_torch.dropout import dropout
 from transformer_torch.loss import target_distribution
 from transformer_torch.train import SummedLoss
 
@@ -103,22 +104,38 @@ def test_label_smoothing_of_padding_alone_is_zero_even_where_logits_are_infinite
     assert float(logits.grad.abs().max()) == 0.0
 
 
-def test_dropout_stands_where_section_5_4_puts_it():
+def test_dropout_stands_where_section_5_4_puts_it(monkeypatch):
     """After both embeddings and each sub-layer, and nowhere else: 2 + 2 * n + 3 * n calls."""
     model = model_of(dropout=0.5).train()
     seen = []
-    original = torch.nn.functional.dropout
 
     def counting(x, p, training):
         seen.append((tuple(x.shape), p, training))
-        return original(x, p, training)
+        return dropout(x, p, training)
 
-    torch.nn.functional.dropout = counting
-    try:
-        model(torch.tensor([[5, 6, 7]]), torch.tensor([[1, 8]]))
-    finally:
-        torch.nn.functional.dropout = original
+    for module in ("layers", "model"):
+        monkeypatch.setattr(f"transformer_torch.{module}.dropout", counting)
+    model(torch.tensor([[5, 6, 7]]), torch.tensor([[1, 8]]))
     assert seen == [((1, 3, 12), 0.5, True)] * 5 + [((1, 2, 12), 0.5, True)] * 7
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_drops_each_element_by_itself_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    x = torch.ones(1000, 301, dtype=torch.float64, requires_grad=True)
+    out = dropout(x, p, True)
+    dropped = out == 0
+    assert torch.allclose(out[~dropped], torch.tensor(1 / (1 - p), dtype=torch.float64))
+    # five standard deviations of a mean of independent coins; rows and columns too
+    for share, n in ((dropped.double().mean(), dropped.numel()), (dropped.double().mean(0), 1000)):
+        assert float((share - p).abs().max()) < 5 * (p * (1 - p) / n) ** 0.5
+    neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean()
+    assert abs(float(neighbours) - p * p) < 5 * (p * p / dropped.numel()) ** 0.5
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+    assert not torch.equal(dropout(x, p, True), out)
+    assert dropout(x, p, False) is x
+    assert dropout(x, 0.0, True) is x
 
 
 @FAST

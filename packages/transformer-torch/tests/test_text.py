@@ -1,6 +1,7 @@
 """Files of text, vocabularies, dates, translators."""
 
 import gzip
+import random
 from datetime import date
 
 import pytest
@@ -9,6 +10,7 @@ from transformer_torch import Transformer, TransformerConfig, Translator
 from transformer_torch.corpus import Corpus, named_corpus, read_lines, read_parallel
 from transformer_torch.dates import FORMS, date_corpus, date_pairs, is_held_out, write
 from transformer_torch.files import write_json, write_tensors
+from transformer_torch.recipes import DataConfig
 from transformer_torch.score import score_lines
 from transformer_torch.vocab import UNKNOWN, SubwordVocabulary, SymbolVocabulary, build_vocabulary, load_vocabulary
 
@@ -98,6 +100,9 @@ class Bytes:
     def encode_ordinary(self, text):
         return list(text.encode())
 
+    def encode_with_dropout(self, text, dropout, generator):
+        return [i for i in text.encode() if generator.random() >= dropout]
+
     def decode(self, ids):
         return bytes(ids).decode(errors="replace")
 
@@ -110,6 +115,20 @@ def test_subwords_stand_after_the_four_signs():
     assert vocabulary.pieces([1, 4 + 65]) == ["<s>", "A"]
     with pytest.raises(ValueError, match="vocab_size: 200"):
         SubwordVocabulary.build(["a"], 200)
+
+
+def test_bpe_dropout_splits_each_epoch_in_its_own_way():
+    vocabulary, corpus = SubwordVocabulary(Bytes()), Corpus(["ein Hund läuft", "a" * 40], ["a dog runs", "b"])
+    first, second, again = (corpus.sampled(vocabulary, 30, 0.5, seed) for seed in ("7 0", "7 1", "7 0"))
+    assert first == again != second
+    assert all(src[-1] == tgt[-1] == 2 and tgt[0] == 1 for src, tgt in first)
+    # with nothing left out it is the usual split, even where the other kind would not fit the model
+    assert corpus.sampled(vocabulary, 60, 0.0, "7 0") == corpus.encoded(vocabulary, 60)
+    assert corpus.sampled(vocabulary, 5, 0.0, "7 0") == corpus.encoded(vocabulary, 60)
+    with pytest.raises(ValueError, match="bpe_dropout"):
+        SymbolVocabulary.build(["a"], "").sample("a", 0.1, random.Random(0))
+    with pytest.raises(ValueError, match=r"bpe_dropout: 0.1 with vocab=words"):
+        DataConfig(vocab="words", bpe_dropout=0.1)
 
 
 def test_dates_are_written_as_people_write_them():

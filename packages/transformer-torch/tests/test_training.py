@@ -68,6 +68,29 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, options):
     assert lines == list(range(1, 13))
 
 
+def test_pairs_that_change_with_the_epoch_are_resumed_too(tmp_path):
+    config = TrainConfig(9, 100, valid_every=4, **CPU)
+    asked = []
+
+    def resample(epoch):
+        asked.append(epoch)
+        return [([*src[:-1], 4 + epoch, 2], tgt) for src, tgt in PAIRS]
+
+    def trainer():
+        return Trainer(model_of(0.2), config, PAIRS, PAIRS[:5], tmp_path, resample)
+
+    expected = losses_of(trainer())
+    assert asked == list(range(len(asked)))
+    assert len(asked) > 2
+    begun = trainer()
+    begun.run(lambda metrics: setattr(begun, "stop", metrics["step"] == 5))
+    resumed = trainer()
+    resumed.resume()
+    assert losses_of(resumed) == expected[5:]
+    fixed = losses_of(Trainer(model_of(0.2), config, PAIRS, PAIRS[:5]))
+    assert fixed != expected
+
+
 def gradients_after(batches):
     model = model_of(dtype=torch.float64)
     trainer = Trainer(model, TrainConfig(10, 60, **CPU), PAIRS)
@@ -214,14 +237,16 @@ def test_short_types_learn_as_float32_does(tmp_path):
         trainer = Trainer(model(), TrainConfig(60, 400, clip=1.0, warmup=20, device="cpu", dtype=dtype), pairs)
         seen = []
         trainer.run(lambda metrics: seen.append(metrics["loss"]))
-        print(json.dumps([seen[-1], str(trainer.scaler.is_enabled()), str(next(trainer.model.parameters()).dtype)]))
+        print(json.dumps([seen, str(trainer.scaler.is_enabled()), str(next(trainer.model.parameters()).dtype)]))
     """
     done = run_python(SETTING + textwrap.dedent(code), tmp_path, ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16")
     assert done.returncode == 0, done.stderr
     wide, brain, half = (json.loads(line) for line in done.stdout.splitlines())
-    assert wide[0] < 1.6
-    assert 0 < abs(brain[0] - wide[0]) < 0.1
-    assert 0 < abs(half[0] - wide[0]) < 0.1
+    for short in (brain, half):
+        # rounding grows with every update: close in the first ten, and as good at the end
+        apart = [abs(a - b) for a, b in zip(short[0][:10], wide[0][:10], strict=True)]
+        assert 0 < max(apart) < 0.01
+        assert max(short[0][-1], wide[0][-1]) < 1.3
     assert (wide[1:], brain[1:], half[1:]) == (
         ["False", "torch.float32"],
         ["False", "torch.float32"],

@@ -31,6 +31,29 @@ def scaled_dot_product_attention(
     return weights @ v, weights
 
 
+def batched_attention(
+    q: Float[Tensor, "batch heads queries d_k"],
+    k: Float[Tensor, "batch heads keys d_k"],
+    v: Float[Tensor, "batch heads keys d_v"],
+    mask: Bool[Tensor, "#batch #heads #queries keys"] | None = None,
+) -> Float[Tensor, "batch heads queries d_v"]:
+    """The same for many short sequences on a CPU, in fewer passes over memory.
+
+    Keys come first while the softmax is taken: torch does it a dozen times as fast over the first axis, where all
+    other axes together fill a vector register, as over a last axis of a dozen numbers.
+    """
+    scores = (q @ k.mT).movedim(-1, 0).contiguous()
+    if mask is None:
+        scores = scores / math.sqrt(q.size(-1))
+    else:
+        hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
+        scores = torch.add(hidden.movedim(-1, 0), scores, alpha=q.size(-1) ** -0.5)
+    heads = scores.softmax(0).movedim(0, -1) @ v
+    if mask is None or bool((some := mask.any(-1, keepdim=True)).all()):
+        return heads
+    return heads.masked_fill(~some, 0.0)
+
+
 def fused_attention(
     q: Float[Tensor, "batch heads queries d_k"],
     k: Float[Tensor, "batch heads keys d_k"],
@@ -107,8 +130,9 @@ class MultiHeadAttention(nn.Module):
             q, k, v = self.queries_keys_and_values(x)
         else:
             q, (k, v) = self.queries(x), self.keys_and_values(memory)
-        if record is None and x.is_cuda:
-            return self.combine(fused_attention(q, k, v, mask))
+        if record is None:
+            attention = fused_attention if x.is_cuda else batched_attention
+            return self.combine(attention(q, k, v, mask))
         heads, weights = scaled_dot_product_attention(q, k, v, mask)
         if record is not None:
             record[name] = weights

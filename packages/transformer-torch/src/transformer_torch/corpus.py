@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -49,6 +50,19 @@ class Corpus:
                     f"this model has {max_length:,} positions (--max-length)"
                 )
         return pairs
+
+    def sampled(self, vocabulary: Vocabulary, max_length: int, dropout: float, seed: str) -> list[Pair]:
+        """Ids of every pair by BPE-dropout (1910.13267): a seed for each epoch, and no two split the words alike.
+
+        A line that becomes too long for the model is split as usual.
+        """
+        rng = random.Random(seed)
+
+        def ids(text: str) -> list[int]:
+            found = vocabulary.sample(text, dropout, rng)
+            return found if len(found) < max_length else vocabulary.encode(text)
+
+        return [([*ids(s), EOS], [BOS, *ids(t), EOS]) for s, t in zip(self.src, self.tgt, strict=True)]
 
 
 def read_lines(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from transformer_torch.attention import MultiHeadAttention, Record
 from transformer_torch.config import TransformerConfig
+from transformer_torch.dropout import dropout
 
 
 def normalized(
@@ -73,8 +74,8 @@ class AddAndNorm(nn.Module):
     ) -> Float[Tensor, "batch n d_model"]:
         """Around one sub-layer, a function from (batch, n, d_model) to the same."""
         if self.pre:
-            return x + F.dropout(sublayer(self.norm(x)), self.dropout, self.training)
-        out: Tensor = self.norm(x + F.dropout(sublayer(x), self.dropout, self.training))
+            return x + dropout(sublayer(self.norm(x)), self.dropout, self.training)
+        out: Tensor = self.norm(x + dropout(sublayer(x), self.dropout, self.training))
         return out
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from transformer_torch.attention import Record, causal_mask
 from transformer_torch.config import TransformerConfig
+from transformer_torch.dropout import dropout
 from transformer_torch.layers import DecoderLayer, EncoderLayer, LayerNorm
 from transformer_torch.positional import LearnedPositions, SinusoidalPositions
 
@@ -51,7 +52,7 @@ class Transformer(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             # the residual stream, too, in the short type: half the memory to move (LayerNorm computes in fp32 inside)
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        return F.dropout(x, self.config.dropout, self.training)
+        return dropout(x, self.config.dropout, self.training)
 
     def encode(
         self, src: Int[Tensor, "batch source"], record: Record | None = None

@@ -27,6 +27,14 @@ class DataConfig:
     """A published set by its name: multi30k-de-en or multi30k-en-de (needs dlpapers-shared)."""
     vocab: Kind = "subwords"
     """subwords need dlpapers-bpe. One vocabulary for both sides, from the training text alone."""
+    bpe_dropout: float = 0.0
+    """Probability of leaving out a merge in the training text, drawn afresh in each epoch (1910.13267)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bpe_dropout < 1:
+            raise ValueError(f"bpe_dropout: {self.bpe_dropout} is not a probability below 1")
+        if self.bpe_dropout and self.vocab != "subwords":
+            raise ValueError(f"bpe_dropout: {self.bpe_dropout} with vocab={self.vocab}; it is for subwords")
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,14 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "small": (
         "Your own text: the model of a laptop (d_model 256, 3 + 3 layers) until validation stops improving.",
         Recipe(model=SMALL, train=TrainConfig(steps=20_000, max_tokens=2048, warmup=1000, patience=5)),
+    ),
+    "multi30k-30min": (
+        "Multi30k, German to English (--data multi30k-en-de: back), on one core of a CPU with bfloat16: 30 minutes.",
+        Recipe(
+            DataConfig(data="multi30k-de-en"),
+            TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.15, max_length=256),
+            TrainConfig(steps=3200, warmup=800, decay=2000, average=8, average_every=40),
+        ),
     ),
     "base": (
         "The base model of Table 3, trained as in section 5. For a GPU.",

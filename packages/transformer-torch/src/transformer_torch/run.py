@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from transformer_torch.allocator import keep_memory
+from transformer_torch.batching import Pair
 from transformer_torch.corpus import Corpus, named_corpus, read_parallel
 from transformer_torch.dates import date_corpus
 from transformer_torch.files import read_json, write_json
@@ -63,8 +64,14 @@ def prepare(recipe: Recipe, out: Path, resume: bool = False) -> tuple[Trainer, V
     valid_pairs = valid.encoded(vocabulary, recipe.model.max_length) if valid is not None else []
     if recipe.train.patience and not valid_pairs:
         raise ValueError("patience: stopping early needs --valid-src and --valid-tgt (or --patience 0)")
-    torch.manual_seed(recipe.train.seed)
-    trainer = Trainer(Transformer(recipe.model), recipe.train, pairs, valid_pairs, out)
+    dropout, seed = recipe.data.bpe_dropout, recipe.train.seed
+
+    def resample(epoch: int) -> list[Pair]:
+        return train.sampled(vocabulary, recipe.model.max_length, dropout, f"{seed} {epoch}")
+
+    torch.manual_seed(seed)
+    model = Transformer(recipe.model)
+    trainer = Trainer(model, recipe.train, pairs, valid_pairs, out, resample if dropout else None)
     if resume:
         trainer.resume()
     elif trainer.rank == 0:

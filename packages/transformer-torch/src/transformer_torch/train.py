@@ -79,10 +79,12 @@ class Trainer:
         pairs: Sequence[Pair],
         valid: Sequence[Pair] = (),
         out: Path | None = None,
+        resample: Callable[[int], Sequence[Pair]] | None = None,
     ) -> None:
+        """resample: the pairs of an epoch by its number, if they change (BPE-dropout)."""
         if not pairs:
             raise ValueError("pairs: nothing to train on")
-        self.config, self.pairs, self.valid, self.out = config, pairs, valid, out
+        self.config, self.pairs, self.valid, self.out, self.resample = config, pairs, valid, out, resample
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.dtype, self.device)
         self.model = model.to(self.device)
@@ -108,6 +110,8 @@ class Trainer:
     def batches(self) -> Iterator[list[int]]:
         """Batches without end, from where the run stands. The order of an epoch follows from seed and epoch alone."""
         while True:
+            if self.resample is not None:
+                self.pairs = self.resample(self.progress.epoch)
             rng = random.Random(f"{self.config.seed} {self.progress.epoch}")
             batches = token_batches(self.pairs, self.config.max_tokens, rng)
             for batch in batches[self.progress.used :]:

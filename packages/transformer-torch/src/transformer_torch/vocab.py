@@ -6,6 +6,7 @@ Ids 0 to 3 are the same in all of them: padding, begin and end of a sentence, an
 from __future__ import annotations
 
 import os
+import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,10 @@ class Vocabulary(ABC):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Ids of a line, without begin and end."""
+
+    def sample(self, text: str, dropout: float, rng: random.Random) -> list[int]:
+        """Ids of one of the many ways to split a line: BPE-dropout (1910.13267). Subwords only."""
+        raise ValueError("bpe_dropout: only subwords can be split in several ways (--vocab subwords)")
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
@@ -116,6 +121,10 @@ class SubwordVocabulary(Vocabulary):
     def encode(self, text: str) -> list[int]:
         """Every text has ids."""
         return [FIRST + i for i in self.tokenizer.encode_ordinary(" " + text)]
+
+    def sample(self, text: str, dropout: float, rng: random.Random) -> list[int]:
+        """Every merge is left out with probability `dropout`."""
+        return [FIRST + i for i in self.tokenizer.encode_with_dropout(" " + text, dropout, rng)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Bytes that are no UTF-8 become U+FFFD."""
