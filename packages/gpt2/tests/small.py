@@ -37,14 +37,21 @@ def random_ids(model, batch, tokens, seed=1):
 
 
 class Data:
-    """Batches for a Trainer: rows of one small text, the same at the same step; two rows are held out."""
+    """Batches for a Trainer: rows of one small text, the same at the same step; two rows are held out.
 
-    def __init__(self, vocab=61, tokens=16):
+    `uneven`: the first rows of a batch have fewer targets than the others.
+    """
+
+    def __init__(self, vocab=61, tokens=16, uneven=False):
+        self.uneven = uneven
         self.rows = torch.randint(0, vocab, (18, tokens + 1), generator=torch.Generator().manual_seed(7))
 
     def batch(self, step, size):
         rows = self.rows[torch.randperm(16, generator=torch.Generator().manual_seed(step))[:size]]
-        return rows[:, :-1], rows[:, 1:]
+        ids, targets = rows[:, :-1], rows[:, 1:].clone()
+        if self.uneven:
+            targets[0, 2:] = -100
+        return ids, targets
 
     def validation(self, size):
         yield self.rows[16:, :-1], self.rows[16:, 1:]

@@ -14,7 +14,7 @@ import torch
 from gpt2.data import IGNORE, Batch
 from gpt2.lora import add_lora, merge_lora
 from gpt2.model import GPT2
-from gpt2.pretrained import save
+from gpt2.pretrained import State, save
 from gpt2.settings import TrainConfig
 from gpt2.tokenizers import Tokenizer
 from gpt2.train import Trainer
@@ -105,10 +105,12 @@ def finetune(
     """
     if not lora:
         return Trainer(model, data, config, folder, on_log=on_log).run()
+    if config.parallel == "fsdp":
+        raise ValueError("lora: its few weights need no fsdp; use ddp")
     torch.manual_seed(config.seed)
     add_lora(model, lora)
 
-    def save_merged(path: Path) -> None:
+    def save_merged(path: Path, _: State) -> None:
         save(merge_lora(copy.deepcopy(model)), path)
 
     return Trainer(model, data, config, folder, on_log=on_log, save_model=save_merged).run()

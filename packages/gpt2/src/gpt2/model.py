@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gpt2.attention import causal_mask, explicit, fused, sliding_window
+from gpt2.attention import causal, causal_mask, explicit, fused, sliding_window
 from gpt2.loss import linear_cross_entropy
 
 Record = dict[str, list[Tensor]]
@@ -130,10 +130,12 @@ class MultiHeadAttention(nn.Module):
                 mask = causal_mask(q.shape[2], k.shape[2], config.window, x.device)[None, None]
             y, weights = explicit(q, k, v, mask, dropout)
             record["attn"].append(weights)
-        elif config.window is not None and cache is None:
+        elif cache is not None:
+            y = fused(q, k, v, mask, dropout)
+        elif config.window is not None:
             y = sliding_window(q, k, v, config.window, dropout)
         else:
-            y = fused(q, k, v, mask, dropout)
+            y = causal(q, k, v, dropout)
         # (batch, heads, tokens, d_k) -> (batch, tokens, d_model)
         y = self.c_proj(y.transpose(1, 2).flatten(2))
         return F.dropout(y, config.dropout, self.training)

@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): momentum whose update is made orthogonal, for the matrices of the blocks.
 
 torch.optim.Muon takes one matrix at a time and always in bfloat16, which not every CPU can multiply in. Here
-all matrices of one shape go through the iteration together, in bfloat16 on a GPU and in float32 elsewhere.
+all matrices of one shape go through the iteration together, in the number format that the run computes in.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gpt2.sharding import split_like, whole
+
 # odd polynomial a x + b x^3 + c x^5 that drives every singular value towards 1
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(g: Float[Tensor, "*batch rows columns"], iterations: int = 5) -> Float[Tensor, "*batch rows columns"]:
+def orthogonalise(
+    g: Float[Tensor, "*batch rows columns"], iterations: int = 5, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "*batch rows columns"]:
     """U V^T of each g = U S V^T, roughly: singular values come to lie between about 0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
-    x = g.to(torch.bfloat16 if g.is_cuda else torch.float32)
+    x = g.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -35,8 +39,16 @@ def orthogonalise(g: Float[Tensor, "*batch rows columns"], iterations: int = 5) 
 class Muon(Optimizer):
     """Nesterov momentum, orthogonalised, at the root mean square of an AdamW update (0.2): AdamW's rates serve."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype  # of the iteration's products; float16 has too small a range
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -47,11 +59,12 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     shapes.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in shapes.items():
-                updates = torch.stack([self._momentum(p, group["momentum"]) for p in parameters])
+                # a matrix that FSDP has split is put together for the iteration, and split again after it
+                updates = torch.stack([whole(self._momentum(p, group["momentum"])) for p in parameters])
                 scale = 0.2 * math.sqrt(max(shape))
-                for parameter, update in zip(parameters, orthogonalise(updates), strict=True):
+                for parameter, update in zip(parameters, orthogonalise(updates, dtype=self.dtype), strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update, alpha=-group["lr"] * scale)
+                    parameter.add_(split_like(parameter, update), alpha=-group["lr"] * scale)
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         assert parameter.grad is not None

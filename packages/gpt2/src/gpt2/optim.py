@@ -33,8 +33,10 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     return config.lr * (config.final_lr + (1 - config.final_lr) * high)
 
 
-def make_optimizers(model: torch.nn.Module, config: OptimConfig) -> list[Optimizer]:
-    """AdamW with decay for matrices only; with muon another optimizer for the blocks' matrices."""
+def make_optimizers(
+    model: torch.nn.Module, config: OptimConfig, dtype: torch.dtype = torch.float32
+) -> list[Optimizer]:
+    """AdamW with decay for matrices only; with muon, which multiplies in `dtype`, another one for the blocks' matrices."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = {name: p for name, p in trained.items() if p.dim() >= 2}
     hidden: dict[str, Tensor] = {}
@@ -48,7 +50,8 @@ def make_optimizers(model: torch.nn.Module, config: OptimConfig) -> list[Optimiz
     if groups:
         found.append(AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True))
     if hidden:
-        found.append(Muon(list(hidden.values()), lr=config.lr, weight_decay=config.weight_decay))
+        muon_dtype = torch.float32 if dtype == torch.float16 else dtype
+        found.append(Muon(list(hidden.values()), config.lr, weight_decay=config.weight_decay, dtype=muon_dtype))
     if not found:
         raise ValueError("model: no parameter of it is trained")
     return found

@@ -162,16 +162,19 @@ def _read_folder(folder: Path) -> State:
     return state
 
 
-def save(model: GPT2, folder: str | Path, *, shard_bytes: int | None = None) -> None:
+def save(
+    model: GPT2, folder: str | Path, *, shard_bytes: int | None = None, state: State | None = None
+) -> None:
     """Write `config.json` and `model.safetensors` (in shards of at most `shard_bytes`) as Hugging Face has them.
 
     Each file is written beside its place and renamed, the weights first: an interrupted call leaves no half file.
     transformers does not know `window`: it would load such a model and attend to everything.
+    `state`: the weights, where they are not the model's own (gathered from several processes).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     prefix = {name: name if name.startswith("lm_head") else f"transformer.{name}" for name in model.state_dict()}
-    state = {prefix[name]: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    state = {prefix[name]: t.detach().cpu().contiguous() for name, t in (state or model.state_dict()).items()}
     if model.config.tied:
         del state["lm_head.weight"]
     shards: list[State] = [{}]

@@ -7,6 +7,7 @@ from typing import Literal
 
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Overflow = Literal["rebase", "crop"]
+Parallel = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,16 @@ class TrainConfig:
     batch_size: int = 32
     """Windows in one step, over all processes and micro-batches."""
     micro_batch: int = 0
-    """Windows that go through the model at once; 0: all of a process's share. The gradient is the same."""
+    """Windows that go through the model of one process at once; 0: all of its share. The gradient is the same."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     dtype: DTypeName = "auto"
     """What products are computed in (autocast); weights and optimizer stay float32."""
     compile: bool = False
     """torch.compile: faster on a GPU, slow to start."""
+    checkpoint_blocks: bool = False
+    """Keep one activation a block and compute the others again in the backward pass: less memory, a third slower."""
+    parallel: Parallel = "ddp"
+    """Under torchrun: each process holds the whole model (ddp) or a part of it (fsdp)."""
     log_every: int = 10
     eval_every: int = 200
     """Steps between validations and checkpoints; both also at the end."""
@@ -84,5 +89,5 @@ class TrainConfig:
         for name in ("steps", "batch_size", "log_every", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not a positive number")
-        if self.micro_batch < 0 or (self.micro_batch and self.batch_size % self.micro_batch):
-            raise ValueError(f"micro_batch: {self.micro_batch} does not divide batch_size, which is {self.batch_size}")
+        if self.micro_batch < 0:
+            raise ValueError(f"micro_batch: {self.micro_batch} is negative")

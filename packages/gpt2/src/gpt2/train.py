@@ -1,10 +1,13 @@
 """Training: one loop for pre-training and fine-tuning, that can be killed at any moment and resumed exactly.
 
+Under torchrun the same loop runs in every process (gpt2.parallel); process 0 writes and reports.
+
 A run is a folder:
     config.json, model.safetensors   the model, as `GPT2.from_pretrained` and transformers load it
     train.json                       how it was trained
     metrics.jsonl                    one line per logged step
-    training.safetensors             everything a resumed run needs: weights, optimizer, step, random state
+    training.safetensors             everything a resumed run needs: weights, optimizer, step;
+                                     of several processes a folder training-STEP (gpt2.checkpoint)
 """
 
 from __future__ import annotations
@@ -15,21 +18,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gpt2 import parallel
 from gpt2.checkpoint import load_training, save_training
 from gpt2.data import IGNORE, Batches
 from gpt2.devices import autocast, resolve_dtype
 from gpt2.model import GPT2
 from gpt2.optim import flops_per_token, learning_rate, make_optimizers
-from gpt2.pretrained import save, write_atomically, write_json
+from gpt2.pretrained import State, save, write_atomically, write_json
 from gpt2.settings import TrainConfig
+from gpt2.sharding import whole
 
 
 class TrainingDiverged(ValueError):
@@ -56,16 +62,18 @@ class Trainer:
         folder: str | Path,
         *,
         on_log: Callable[[dict[str, Any]], None] | None = None,
-        save_model: Callable[[Path], None] | None = None,
+        save_model: Callable[[Path, State], None] | None = None,
     ) -> None:
         self.model, self.data, self.config, self.folder = model, data, config, Path(folder)
         self.on_log = on_log or (lambda _: None)
-        self.save_model = save_model or (lambda path: save(model, path))
+        self.save_model = save_model or (lambda path, state: save(model, path, state=state))
         self.device = model.wte.weight.device
-        self.optimizers = make_optimizers(model, config.optim)
         self.dtype = resolve_dtype(config.dtype, self.device)
+        model.gradient_checkpointing = config.checkpoint_blocks
+        self.spread = parallel.Spread(model, config.parallel, self.dtype)
+        self.optimizers = make_optimizers(model, config.optim, self.dtype)  # of the parts, where FSDP made them
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.loss = torch.compile(model.loss) if config.compile else model.loss
+        self.loss = torch.compile(self.spread.loss) if config.compile else self.spread.loss
         self.progress = Progress()
 
     def run(self, resume: bool = False, stop_after: int | None = None) -> dict[str, Any]:
@@ -76,12 +84,11 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume:
-            self.progress = Progress(**load_training(self.folder, self.model, self.optimizers, self.config))
+            found = load_training(self.folder, self.model, self.optimizers, self.config, self.scaler)
+            self.progress = Progress(**found)
+        if parallel.rank() == 0:
             self._truncate_log()
-        else:
-            torch.manual_seed(self.config.seed)
-            write_atomically(self.folder / "metrics.jsonl", lambda path: path.touch())
-        write_json(self.folder / "train.json", asdict(self.config))
+            write_json(self.folder / "train.json", asdict(self.config))
         entry: dict[str, Any] = {}
         end = min(self.config.steps, stop_after or self.config.steps)
         with interrupts_wait() as interrupted:
@@ -96,6 +103,8 @@ class Trainer:
         while progress.step < end:
             step = progress.step
             ids, targets = self.data.batch(step, config.batch_size)
+            # dropout of a step is a function of seed, step and process: a resumed run repeats it
+            torch.manual_seed(int(np.random.SeedSequence([config.seed, step, parallel.rank()]).generate_state(1)[0]))
             lr = learning_rate(config.optim, step, config.steps)
             loss, norm = self.step(ids, targets, lr)
             if not math.isfinite(loss):
@@ -118,31 +127,36 @@ class Trainer:
                     "tflops": round(tokens_done * flops / seconds / 1e12, 4),
                 }
                 if evaluate:
-                    entry["val_loss"] = validate(self.model, self.data, config.batch_size, self.dtype)
+                    with self.autocast():
+                        entry["val_loss"] = validate(self.model, self.data, config.batch_size)
                     if self._stop_early(entry["val_loss"]):
                         yield entry
                         return
                 yield entry  # logged before the checkpoint: a resumed run forgets what is logged beyond it
-            if evaluate or progress.step == end or interrupted.is_set():
+            stop = parallel.total(interrupted.is_set(), self.device) > 0
+            if evaluate or progress.step == end or stop:
                 self.checkpoint()
-            if interrupted.is_set():
+            if stop:
                 return
 
     def step(self, ids: Tensor, targets: Tensor, lr: float) -> tuple[float, float]:
         """One update from one batch, in micro-batches; returns its mean loss and the gradient's norm.
 
         Each micro-batch contributes its sum divided by the targets of the whole batch, so the gradient is that
-        of the whole batch, also when targets are ignored unevenly.
+        of the whole batch, also when targets are ignored unevenly. So does each process.
         """
         self.model.train()
-        size = self.config.micro_batch or len(ids)
         count = int((targets != IGNORE).sum())
+        ids, targets = parallel.share((ids, targets))
+        size = self.config.micro_batch or len(ids)
         total = torch.zeros((), dtype=self.model.wte.weight.dtype, device=self.device)
         for i in range(0, len(ids), size):
-            with autocast(self.device, self.dtype):
-                part = ids[i : i + size].to(self.device), targets[i : i + size].to(self.device)
-                loss = self.loss(*part, reduction="sum") / count
-            self.scaler.scale(loss).backward()
+            with self.spread.last(i + size >= len(ids)):
+                with self.autocast():
+                    part = ids[i : i + size].to(self.device), targets[i : i + size].to(self.device)
+                    loss = self.loss(*part, reduction="sum") / count
+                # times the processes, because the gradient becomes the mean over them
+                self.scaler.scale(loss * parallel.world_size()).backward()
             total += loss.detach()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
@@ -150,8 +164,8 @@ class Trainer:
                 group["lr"] = lr
         clip = self.config.optim.clip or math.inf
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        norm = torch.nn.utils.clip_grad_norm_(trained, clip)
-        value = float(total)
+        norm = whole(torch.nn.utils.clip_grad_norm_(trained, clip))
+        value = parallel.total(float(total), self.device)
         if math.isfinite(value):  # or the weights of the last checkpoint would be the last good ones no more
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
@@ -162,9 +176,18 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Write the training state and the model; each file is whole at any moment."""
-        save_training(self.folder, self.model, self.optimizers, self.config, asdict(self.progress))
+        save_training(self.folder, self.model, self.optimizers, self.config, asdict(self.progress), self.scaler)
         if not self.config.patience:
-            self.save_model(self.folder)
+            self._write_model()
+
+    def _write_model(self) -> None:
+        state = parallel.gathered(self.model)
+        if parallel.rank() == 0:
+            self.save_model(self.folder, state)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Products in the run's format; FSDP has its own way to it (gpt2.parallel.shard)."""
+        return autocast(self.device, torch.float32 if self.spread.sharded else self.dtype)
 
     def _stop_early(self, loss: float) -> bool:
         progress, patience = self.progress, self.config.patience
@@ -172,18 +195,20 @@ class Trainer:
             return False
         if loss < progress.best:
             progress.best, progress.since_best = loss, 0
-            self.save_model(self.folder)
+            self._write_model()
         else:
             progress.since_best += 1
         return progress.since_best >= patience
 
     def _log(self, entry: dict[str, Any]) -> None:
+        if parallel.rank() != 0:
+            return
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self.on_log(entry)
 
     def _truncate_log(self) -> None:
-        """Forget what was logged after the checkpoint: those steps are done again."""
+        """Forget what was logged after the checkpoint (all, in a new run): those steps are done again."""
         path = self.folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.progress.step]
@@ -193,33 +218,36 @@ class Trainer:
 
 @contextmanager
 def interrupts_wait() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of breaking off a step half way; a second one breaks off."""
+    """Ctrl-C, or a request to end, sets the event instead of breaking off a step half way; a second one breaks off."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals are the main thread's
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: object) -> None:
         event.set()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[signal.Signals(number)])
 
-    signal.signal(signal.SIGINT, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @torch.no_grad()
-def validate(model: GPT2, data: Batches, batch_size: int, dtype: torch.dtype = torch.float32) -> float:
-    """Mean loss over every prediction of the held-out part; NaN if there is none."""
+def validate(model: GPT2, data: Batches, batch_size: int) -> float:
+    """Mean loss over every prediction of the held-out part; NaN if there is none. Each process takes its share."""
     was_training, device = model.training, model.wte.weight.device
     model.eval()
     total, count = 0.0, 0
-    for ids, targets in data.validation(batch_size):
-        with autocast(device, dtype):
-            total += float(model.loss(ids.to(device), targets.to(device), reduction="sum"))
-        count += int((targets != IGNORE).sum())
+    for batch in data.validation(batch_size):
+        count += int((batch[1] != IGNORE).sum())
+        ids, targets = parallel.share(batch)
+        total += float(model.loss(ids.to(device), targets.to(device), reduction="sum"))
+    parallel.settle(model)
     model.train(was_training)
-    return total / count if count else math.nan
+    return parallel.total(total, device) / count if count else math.nan
