@@ -15,7 +15,7 @@ from transformer_torch.model import Transformer
 
 
 class _Linear:
-    """x W + b with W stored as the product reads it, (in, out): a quarter faster for a few dozen rows than (out, in)."""
+    """x W + b with W stored as the product reads it, (in, out): a quarter faster for a few dozen rows."""
 
     def __init__(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> None:
         self.weight, self.bias = weight.t().contiguous(), bias
