@@ -136,5 +136,5 @@ if __name__ == "__main__":
         distributions=["torch", "transformers"],
         note="CPU seconds, five rounds in turn, median ratio. d_model 256, 3 + 3 layers, 8 heads, d_ff 1,024, "
         "vocabulary 8,000; batches of 4,096 positions. The peers are in float32, as their users write it; ours as "
-        "`--dtype auto` has it on a CPU with bfloat16, and in float32. All have the allocator's setting (`keep_memory`).",
+        "`--dtype auto` has it on a CPU with bfloat16, and in float32. All have the allocator's settings of ours.",
     )
