@@ -1,7 +1,9 @@
 """The command line, in processes of its own."""
 
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -118,23 +120,79 @@ BAD = {
 }
 
 
+@pytest.fixture
+def error_of(tmp_path, monkeypatch, capsys):
+    """Runs a command in `tmp_path` that must end with status 2; what it says on stderr. In this process: a start of
+    torch for each would take most of this file's time."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, text=""):
+        monkeypatch.setattr(sys, "argv", ["transformer-torch", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        return shown.err
+
+    return call
+
+
 @pytest.mark.parametrize("case", sorted(BAD))
-def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, monkeypatch, capsys, case):
-    """In this process: eight starts of torch would take most of this file's time."""
+def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, error_of, case):
     for name, text in {"three": "a b\nb c\nc d\n", "two": "a b\nb c\n", "none": "", "hole": "a\n\nc\n"}.items():
         (tmp_path / name).write_text(text)
     arguments, message = BAD[case]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["transformer-torch", *arguments])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert message in shown.err
-    assert shown.err.startswith("error: ")
-    assert len(shown.err.splitlines()) == 1
+    said = error_of(*arguments)
+    assert message in said
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_does_not_belong_to_a_run_is_one_line_and_status_2(dates_run, tmp_path, error_of):
+    folder, _ = dates_run
+    shutil.copytree(folder / "run", tmp_path / "run")
+    said = error_of("translate", "run", text="1" * 64)
+    assert said.startswith("error: line: 65 tokens in '1111")
+    vocabulary = tmp_path / "run" / "vocab.json"
+    whole = json.loads(vocabulary.read_text(encoding="utf-8"))
+    vocabulary.write_text(json.dumps(whole | {"symbols": whole["symbols"][:-1]}), encoding="utf-8")
+    said = error_of("translate", "run", text="4. März 2021")
+    assert "vocabulary: " in said
+    assert "they are of different runs" in said
+    vocabulary.write_text(json.dumps(whole), encoding="utf-8")
+    config = tmp_path / "run" / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["model"]["d_ff"] = 24
+    config.write_text(json.dumps(values), encoding="utf-8")
+    for command in (["translate", "run"], ["train", "--resume", "--out", "run"]):
+        said = error_of(*command, text="4. März 2021")
+        assert "feed_forward.w_1.bias is (16,); this model has (24,)" in said
+        assert len(said.splitlines()) == 1
+
+
+def test_a_full_disk_ends_with_2_and_the_run_can_go_on(dates_run, tmp_path, monkeypatch, error_of):
+    """The disk fills up at the second checkpoint: the first stays, and the resumed run is the undisturbed one."""
+    folder, _ = dates_run
+    with monkeypatch.context() as full:
+        kept = []
+
+        def fsync(file):
+            if len(kept) == 4:  # vocabulary, configuration, the two files of the first checkpoint
+                raise OSError(28, "No space left on device")
+            kept.append(file)
+
+        full.setattr("transformer_torch.files.os.fsync", fsync)
+        said = error_of("train", *TINY, "--out", "run")
+    last = said.splitlines()[-1]
+    assert last == "error: run/state.safetensors could not be written: [Errno 28] No space left on device"
+    assert "step 3" in said
+    assert not [p for p in (tmp_path / "run").iterdir() if p.name.endswith(".tmp")]
+    monkeypatch.setattr(sys, "argv", ["transformer-torch", "train", "--resume", "--out", "run"])
+    main()
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (folder / "run" / "model.safetensors").read_bytes()
 
 
 def test_sizes_that_cannot_be_end_with_2(tmp_path):
