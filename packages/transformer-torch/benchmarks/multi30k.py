@@ -27,6 +27,16 @@ TEST = "test_2016_flickr"
 ALPHAS = (0.6, 1.0, 1.4, 1.8)
 
 
+def curve(run: Path) -> list[dict[str, int | float]]:
+    """The validations of a run."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [
+        {"update": line["step"], "tokens": line["tokens"], "validation loss": line["val_loss"]}
+        for line in lines
+        if "val_loss" in line
+    ]
+
+
 def main(name: str, data: str = "multi30k-de-en") -> None:
     """Train, choose alpha, translate the test set, score, record."""
     torch.set_num_threads(1)
@@ -53,6 +63,7 @@ def main(name: str, data: str = "multi30k-de-en") -> None:
     alpha = max(tried, key=lambda alpha: tried[alpha])
     start = time.process_time()
     hypotheses = translator.translate(test.src, beam=4, alpha=alpha)
+    translating = time.process_time() - start
     minutes = (before + time.process_time()) / 60
     score = bleu.corpus_score(hypotheses, [test.tgt])
     rows = [
@@ -64,18 +75,27 @@ def main(name: str, data: str = "multi30k-de-en") -> None:
             "chrF": CHRF().corpus_score(hypotheses, [test.tgt]).score,
             "alpha": alpha,
             "validation BLEU": tried[alpha],
-            "core-minutes, all": minutes,
-            "of them translating the test set, seconds": time.process_time() - start,
+            "core-minutes": minutes,
+            "seconds of translating": translating,
             "parameters": translator.model.n_parameters,
         }
     ]
+    origin = {
+        "command": f"python packages/transformer-torch/benchmarks/multi30k.py {name} {data}",
+        "seed": recipe.train.seed,
+        "distributions": ["torch", "sacrebleu"],
+    }
+    write_record(
+        FOLDER / "results" / f"curve-{name}-{direction}.json",
+        title=f"Multi30k {direction}, {name}: what to expect while it runs",
+        rows=curve(run),
+        **origin,
+    )
     write_record(
         FOLDER / "results" / f"{name}-{direction}.json",
         title=f"Multi30k {direction}, {name}",
-        command=f"python packages/transformer-torch/benchmarks/multi30k.py {name} {data}",
-        seed=recipe.train.seed,
         rows=rows,
-        distributions=["torch", "sacrebleu"],
+        **origin,
         note=f"{TEST}, beam 4, the alpha of {', '.join(map(str, ALPHAS))} with the highest BLEU of the validation set; "
         f"{bleu.get_signature()}. One thread, bfloat16. CPU time of everything: vocabulary, training, validation, the "
         "choice of alpha, translating.",
