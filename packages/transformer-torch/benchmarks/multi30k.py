@@ -37,7 +37,7 @@ def curve(run: Path) -> list[dict[str, int | float]]:
     ]
 
 
-def main(name: str, data: str = "multi30k-de-en") -> None:
+def main(name: str = "multi30k-30min", data: str = "multi30k-de-en") -> None:
     """Train, choose alpha, translate the test set, score, record."""
     torch.set_num_threads(1)
     recipe = RECIPES[name][1]
