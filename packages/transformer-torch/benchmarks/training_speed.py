@@ -114,9 +114,9 @@ def training() -> list[dict[str, object]]:
     for dtype in dict.fromkeys((auto, "float32")):
         found = compare(ours(dtype), sides, rounds=5, warmup=1)
         for peer in sides:
-            mine, theirs = n / found.seconds(), n / found.seconds(peer)
+            own, other = n / found.seconds(), n / found.seconds(peer)
             rows.append(
-                {"ours": dtype, "peer": peer, "our tokens/s": mine, "theirs": theirs, "ratio": found.ratio(peer)}
+                {"ours": dtype, "peer": peer, "our tokens/s": own, "their tokens/s": other, "ratio": found.ratio(peer)}
             )
     return rows
 
