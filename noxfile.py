@@ -183,7 +183,7 @@ def bench(session: nox.Session, name: str) -> None:
     """Run one package's benchmarks; they write results/*.json. `-- PART` runs those whose name holds PART."""
     folder = FOLDERS[name]
     scripts = [s for s in sorted(folder.glob("benchmarks/*.py")) if all(p in s.stem for p in session.posargs)]
-    install(session, FOLDERS["shared"], folder, *group(ROOT, "bench"), *group(folder, "bench"))
+    install(session, *FOLDERS.values(), *group(ROOT, "bench"), *group(folder, "bench"))
     for script in scripts:
         session.run("python", str(script))
 

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
         if names and not any(name in str(source) for name in names):
             continue
         start = time.perf_counter()
+        os.environ["NOTEBOOK_FOLDER"] = str(source.parent)  # it runs elsewhere; recorded results are found from here
         notebook = execute(source)
         if "--write" in arguments:
             nbformat.write(notebook, source.with_suffix(".ipynb"))  # type: ignore[no-untyped-call]

@@ -2,8 +2,8 @@
 
 from mutation import Mutant
 
-PARITY, PROPERTIES, DECODE, TRAINING, TEXT = (
-    f"test_{n}.py" for n in ("parity", "properties", "decode", "training", "text")
+PARITY, PROPERTIES, DECODE, TRAINING, PROCESSES, TEXT = (
+    f"test_{n}.py" for n in ("parity", "properties", "decode", "training", "processes", "text")
 )
 
 MUTANTS = [
@@ -23,20 +23,23 @@ MUTANTS = [
     Mutant("layers.py", "x + dropout(sublayer(self.norm(x)), self.dropout, self.training)", "x + sublayer(self.norm(x))", "no dropout in pre-norm", PROPERTIES),
     Mutant("model.py", "self.embedding(ids) * math.sqrt(self.config.d_model)", "self.embedding(ids)", "embeddings not scaled", PARITY),
     Mutant("model.py", "dropout(x, self.config.dropout, self.training)", "x", "no dropout of embeddings", PROPERTIES),
+    Mutant("attention.py", "scores.softmax(0)", "scores.softmax(1)", "softmax over the batch", PARITY),
+    Mutant("dropout.py", "kept / (1 - p)", "kept", "what is left after dropout is not scaled up", PROPERTIES),
     Mutant("positional.py", "torch.arange(0, d_model, 2, dtype=torch.float64) / d_model", "torch.arange(0, d_model, 2, dtype=torch.float64) / 2 / d_model", "frequencies by i instead of 2i", PARITY),
     Mutant("positional.py", "table[:, 0::2] = angle.sin()", "table[:, 0::2] = angle.cos()", "cosine where sine belongs", PARITY),
     Mutant("loss.py", "loss.sum() / max(1, loss.numel())", "loss.sum() / max(1, counted.numel())", "the mean counts padding", PARITY),
     Mutant("loss.py", "1 - eps + eps / vocab_size, eps / vocab_size, eps / vocab_size", "1 - eps, eps / vocab_size, eps / vocab_size", "the right class lacks its share of the smoothing", PARITY),
     Mutant("loss.py", "other = eps / (vocab_size - 2)", "other = eps / (vocab_size - 1)", "padding counted among the others", PARITY),
     Mutant("loss.py", "max(1, loss.numel())", "loss.numel()", "no token, no number", PROPERTIES),
-    Mutant("fused_loss.py", "other - right))", "-right))", "the gradient forgets the smoothing of the right class", PARITY),
-    Mutant("fused_loss.py", "dweight += short_grad.T @ rows", "dweight = short_grad.T @ rows", "only the last block reaches the matrix", PARITY),
+    Mutant("fused_loss.py", "(other - right) * total", "-right * total", "the gradient forgets the smoothing of the right class", PARITY),
+    Mutant("fused_loss.py", "dweight += short_grad.T @ (rows", "dweight = short_grad.T @ (rows", "only the last block reaches the matrix", PARITY),
     Mutant("schedule.py", "step * self.warmup**-1.5", "step * self.warmup**-0.5", "warm-up too steep", PARITY),
     Mutant("batching.py", "rng.shuffle(order)\n", "pass\n", "every epoch the same batches", PROPERTIES),
     Mutant("batching.py", "(src + tgt) * (len(batch) + 1)", "(src + tgt) * len(batch)", "a batch above its budget", PROPERTIES),
     Mutant("incremental.py", "x = self.model.embed(tokens[:, None], self.time)", "x = self.model.embed(tokens[:, None])", "every cached token at position 0", DECODE),
     Mutant("incremental.py", "torch.index_select(old[: self.time], 1, rows, out=new[: self.time])", "new[: self.time] = old[: self.time, : len(rows)]", "the cache is not reordered", DECODE),
     Mutant("incremental.py", "seen = slice(0, self.time + 1)", "seen = slice(0, max(1, self.time))", "a token does not see itself", DECODE),
+    Mutant("decode.py", ".amax(-1).topk(k, -1)", ".amax(-1).topk(1, -1)", "the largest sought in one block", DECODE),
     Mutant("decode.py", "log_p[:, 0] = 0.0  # all", "log_p[:, :] = 0.0  # all", "all beams alike", DECODE),
     Mutant("decode.py", "torch.tensor(float(state.time), device=top.device), alpha, rule)", "torch.tensor(float(state.time - 1), device=top.device).clamp(min=1), alpha, rule)", "the length does not count the end token", DECODE),
     Mutant("decode.py", "((5.0 + length) / 6.0", "(length / 6.0", "another length penalty", DECODE),
@@ -46,7 +49,8 @@ MUTANTS = [
     Mutant("train.py", "loss * (self.world / n_targets)", "loss * (self.world / sum(len(self.pairs[i][1]) - 1 for i in batch) / len(batches))", "accumulation by mean of means", TRAINING),
     Mutant("train.py", 'torch.set_rng_state(state["random"])', "pass", "dropout differs after resuming", TRAINING),
     Mutant("train.py", "batches[self.progress.used :]", "batches", "a resumed epoch begins anew", TRAINING),
+    Mutant("train.py", "self.resample(self.progress.epoch)", "self.resample(0)", "every epoch split alike", TRAINING),
     Mutant("train.py", "self.model.eval()\n        evaluate", "evaluate", "validation with dropout", TRAINING),
-    Mutant("train.py", "loss * (self.world / n_targets)", "loss / n_targets", "gradients of several processes averaged", TRAINING),
-    Mutant("vocab.py", "return [FIRST + i for i in self.tokenizer", "return [i for i in self.tokenizer", "subwords take the ids of the signs", TEXT),
+    Mutant("train.py", "loss * (self.world / n_targets)", "loss / n_targets", "gradients of several processes averaged", PROCESSES),
+    Mutant("vocab.py", "FIRST + i for i in self.tokenizer.encode_ordinary", "i for i in self.tokenizer.encode_ordinary", "subwords take the ids of the signs", TEXT),
 ]  # fmt: skip

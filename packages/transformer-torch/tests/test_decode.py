@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 from transformer_torch import Transformer, TransformerConfig, beam_search, greedy_decode
-from transformer_torch.decode import length_penalty_of
+from transformer_torch.decode import largest, length_penalty_of
 from transformer_torch.incremental import DecoderState
 
 
@@ -52,6 +52,17 @@ def test_reordered_and_dropped_rows_go_on_with_their_own_past():
     found = state.step(new)
     expected = model(SRC[[0, 0, 2, 2]], torch.cat([tokens[rows], new[:, None]], 1))[:, -1]
     assert (found - expected).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("vocab", "k"), [(5, 3), (64, 1), (640, 1), (641, 5), (8000, 8), (4003, 2)])
+def test_the_largest_are_those_of_topk(vocab, k):
+    logits = torch.randn(7, vocab, generator=torch.Generator().manual_seed(vocab))
+    logits[0, -k:] = 9.0 + torch.arange(k)  # in what is left over beside whole blocks
+    logits[1, :k] = 9.0 + torch.arange(k)  # all in one block
+    best, columns = largest(logits, k)
+    expected = logits.topk(k, -1)
+    assert torch.equal(best, expected.values)
+    assert torch.equal(columns, expected.indices)
 
 
 def greedy_without_cache(model, src, extra):

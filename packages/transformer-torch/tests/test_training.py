@@ -1,17 +1,11 @@
 """Training learns, is exact to resume, and does not depend on how a batch is divided."""
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
 from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConfig
-from transformer_torch.allocator import keep_memory
 from transformer_torch.average import average_files, mean_of
-from transformer_torch.device import choose_device, choose_dtype, cpu_bfloat16_speed
 from transformer_torch.files import read_tensors, write_tensors
 from transformer_torch.loss import LabelSmoothing
 from transformer_torch.train import SummedLoss
@@ -183,108 +177,6 @@ def test_a_checkpoint_of_another_size_is_named(tmp_path):
     other = Transformer(TransformerConfig(13, 8, 2, 1, 32, max_length=16))
     with pytest.raises(ValueError, match=r"tensor decoder.0.* is \(16,\); this model has \(8,\)"):
         Trainer(other, TrainConfig(4, 60, **CPU), PAIRS, out=tmp_path).resume()
-
-
-def run_python(code, tmp_path, *command, **environment):
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(code))
-    return subprocess.run(
-        [*(command or (sys.executable,)), str(script)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
-SETTING = """
-import json, os, sys, torch
-from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConfig
-from transformer_torch.parallel import processes
-from transformer_torch.train import SummedLoss
-pairs = [([4 + (i * k) % 9 for k in range(1, 2 + i % 5)] + [2], [1, 4 + i % 9, 4 + i % 7, 2]) for i in range(40)]
-def model():
-    torch.manual_seed(7)
-    return Transformer(TransformerConfig(13, 16, 2, 1, 32, 0.0, max_length=16))
-"""
-
-
-def test_two_processes_have_the_losses_of_one(tmp_path):
-    code = """
-    with processes() as rank:
-        config = TrainConfig(8, 45, accumulate=2, clip=1.0, warmup=20, device="cpu", dtype="float32")
-        trainer = Trainer(model(), config, pairs)
-        seen = []
-        trainer.run(lambda metrics: seen.append([metrics["loss"], metrics["grad_norm"]]))
-        if rank == 0:
-            print(json.dumps(seen))
-    """
-    code = SETTING + textwrap.dedent(code)
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    one, two = run_python(code, tmp_path), run_python(code, tmp_path, *torchrun)
-    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
-    pairs = zip(json.loads(one.stdout), json.loads(two.stdout), strict=True)
-    assert all(abs(a - b) < 1e-4 for left, right in pairs for a, b in zip(left, right, strict=True))
-
-
-def test_short_types_learn_as_float32_does(tmp_path):
-    """In a process of its own, kept from instructions on which bfloat16 fails on some virtual machines."""
-    code = """
-    import transformer_torch.train as train
-    train.choose_dtype = lambda dtype, device: getattr(torch, dtype)
-    for dtype in ("float32", "bfloat16", "float16"):
-        trainer = Trainer(model(), TrainConfig(60, 400, clip=1.0, warmup=20, device="cpu", dtype=dtype), pairs)
-        seen = []
-        trainer.run(lambda metrics: seen.append(metrics["loss"]))
-        print(json.dumps([seen, str(trainer.scaler.is_enabled()), str(next(trainer.model.parameters()).dtype)]))
-    """
-    done = run_python(SETTING + textwrap.dedent(code), tmp_path, ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16")
-    assert done.returncode == 0, done.stderr
-    wide, brain, half = (json.loads(line) for line in done.stdout.splitlines())
-    for short in (brain, half):
-        # rounding grows with every update: close in the first ten, and as good at the end
-        apart = [abs(a - b) for a, b in zip(short[0][:10], wide[0][:10], strict=True)]
-        assert 0 < max(apart) < 0.01
-        assert max(short[0][-1], wide[0][-1]) < 1.3
-    assert (wide[1:], brain[1:], half[1:]) == (
-        ["False", "torch.float32"],
-        ["False", "torch.float32"],
-        ["True", "torch.float32"],
-    )
-
-
-def test_the_number_type_is_chosen_by_measurement(monkeypatch):
-    cpu = torch.device("cpu")
-    assert cpu_bfloat16_speed() >= 0
-    for speed, auto in ((0.0, torch.float32), (1.0, torch.float32), (4.0, torch.bfloat16)):
-        monkeypatch.setattr("transformer_torch.device.cpu_bfloat16_speed", lambda speed=speed: speed)
-        assert choose_dtype("auto", cpu) == auto
-    monkeypatch.setattr("transformer_torch.device.cpu_bfloat16_speed", lambda: 0.0)
-    with pytest.raises(ValueError, match="bfloat16"):
-        choose_dtype("bfloat16", cpu)
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="cuda"):
-            choose_device("cuda")
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
-def test_freed_memory_stays_in_the_process(tmp_path):
-    code = """
-    import resource, sys, torch
-    from transformer_torch.allocator import keep_memory
-    torch.set_num_threads(1)
-    if KEEP: assert keep_memory()
-    def faults():
-        for _ in range(5): torch.empty(1 << 26, dtype=torch.uint8).fill_(1)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    faults(); before = faults(); print(faults() - before)
-    """
-    by_default, kept = (
-        int(run_python(textwrap.dedent(code).replace("KEEP", keep), tmp_path).stdout) for keep in ("False", "True")
-    )
-    assert kept * 10 < by_default
-    assert isinstance(keep_memory(), bool)
 
 
 def test_validation_counts_every_token_once_without_smoothing():

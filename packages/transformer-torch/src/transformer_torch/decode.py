@@ -28,6 +28,24 @@ def length_penalty_of(
     return ((5.0 + length) / 6.0 if rule == "gnmt" else length * 1.0) ** alpha
 
 
+def largest(logits: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
+    """The k largest of each row and their columns, as `topk`, which takes three times as long over thousands.
+
+    They are among the k blocks of columns with the greatest maxima, and maxima are quickly found.
+    """
+    width = 64
+    blocks = logits.size(1) // width
+    if blocks < 2 * k:
+        return logits.topk(k, -1)
+    whole = blocks * width
+    chosen = logits[:, :whole].unflatten(1, (blocks, width)).amax(-1).topk(k, -1).indices
+    columns = (chosen[:, :, None] * width + torch.arange(width, device=logits.device)).flatten(1)
+    rest = torch.arange(whole, logits.size(1), device=logits.device).expand(len(logits), -1)
+    columns = torch.cat([columns, rest], 1)
+    best, at = logits.gather(1, columns).topk(k, -1)
+    return best, columns.gather(1, at)
+
+
 def _checked(model: Transformer, src: Tensor, bos: int, eos: int, extra: int) -> None:
     for name, token in (("bos", bos), ("eos", eos)):
         if not 0 <= token < model.config.vocab_size:
@@ -51,7 +69,7 @@ def greedy_decode(
     alive = torch.arange(len(src), device=src.device)
     tokens = torch.full_like(alive, bos)
     while len(alive):
-        tokens = state.step(tokens).argmax(-1)
+        tokens = largest(state.step(tokens), 1)[1][:, 0]
         for sentence, token in zip(alive.tolist(), tokens.tolist(), strict=True):
             if token != eos:
                 outputs[sentence].append(token)
@@ -139,7 +157,7 @@ def _grow(
     logits = state.step(pools.alive[:, :, -1].flatten()).float()
     # only the 2K best of each beam can be among the 2K best of all: no softmax over the vocabulary is written out
     most = min(2 * beam, logits.size(-1))
-    best, ids = logits.topk(most)
+    best, ids = largest(logits, most)
     log_p = (pools.log_p.flatten()[:, None] + best - logits.logsumexp(-1, keepdim=True)).view(n, -1)
     top, chosen = log_p.topk(min(2 * beam, log_p.size(1)))
     parents, tokens = chosen // most, ids.view(n, -1).gather(1, chosen)

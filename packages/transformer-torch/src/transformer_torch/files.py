@@ -21,13 +21,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except Exception as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if type(error).__name__ == "SafetensorError":  # how safetensors reports a full disk
+        # safetensors reports a full disk in its own way, and the system does not say which file did not fit
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             raise OSError(f"{path} could not be written: {error}") from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
         raise
 
 

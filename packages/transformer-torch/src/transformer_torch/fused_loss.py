@@ -1,9 +1,9 @@
 """The output projection and its smoothed loss in one, for a CPU: the logits of all tokens never exist at once.
 
 With a vocabulary of thousands the logits are the largest tensors of a training step, and softmax, loss and their
-backward passes go over them a dozen times. Here a block of tokens is projected, its loss and its gradient are computed in
-place, and the block is forgotten: the gradient of cross-entropy against q is softmax(logits) - q. Tested equal to
-`LabelSmoothing(projection)`.
+backward passes go over them a dozen times. Here a block of tokens is projected, its loss and its gradient are
+computed in place, and the block is forgotten: the gradient of cross-entropy against q is softmax(logits) - q. Tested
+equal to `LabelSmoothing(projection)`.
 """
 
 from __future__ import annotations

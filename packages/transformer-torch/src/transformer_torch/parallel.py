@@ -10,6 +10,12 @@ import torch
 import torch.distributed as dist
 
 
+def wait_for_all() -> None:
+    """Until every process has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 @contextmanager
 def processes() -> Iterator[int]:
     """Join the processes that torchrun started, if it did; yields this one's number, 0 without torchrun."""

@@ -15,6 +15,7 @@ from transformer_torch.corpus import Corpus, named_corpus, read_parallel
 from transformer_torch.dates import date_corpus
 from transformer_torch.files import read_json, write_json
 from transformer_torch.model import Transformer
+from transformer_torch.parallel import wait_for_all
 from transformer_torch.recipes import DataConfig, Recipe
 from transformer_torch.train import Metrics, Trainer
 from transformer_torch.translate import Translator
@@ -72,6 +73,7 @@ def prepare(recipe: Recipe, out: Path, resume: bool = False) -> tuple[Trainer, V
     torch.manual_seed(seed)
     model = Transformer(recipe.model)
     trainer = Trainer(model, recipe.train, pairs, valid_pairs, out, resample if dropout else None)
+    wait_for_all()  # each has seen that the folder is free (or what is in it) before the first one writes
     if resume:
         trainer.resume()
     elif trainer.rank == 0:
