@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from gpt2.settings import OptimConfig, Overflow, Sampling, TrainConfig
+from gpt2.settings import OptimConfig, Overflow, Sampling, Task, TrainConfig
 
 
 @dataclass
@@ -137,8 +137,7 @@ class Finetune:
 
         model = load(self.model).to(resolve_device(self.device))
         tokenizer = tokenizers.load(self.model, self.tokenizer)
-        if tokenizer.n_vocab > model.config.vocab_size:
-            raise ValueError(f"tokenizer: {tokenizer.n_vocab} tokens, but the model has {model.config.vocab_size}")
+        tokenizers.check(tokenizer, model.config.vocab_size)
         length = model.config.context_length
         data = Examples(read_examples(self.text, tokenizer, length), length, self.train.seed, self.held_out)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -149,27 +148,51 @@ class Finetune:
 
 @dataclass
 class Evaluate:
-    """Perplexity of a text file: each token predicted once, from at least `context - stride` tokens before it."""
+    """Perplexity of a text file: each token predicted once, from at least `context - stride` tokens before it.
+
+    Or a task of the paper's kind: WikiText-2, LAMBADA, HellaSwag.
+    """
 
     model: tyro.conf.Positional[Path]
-    text: Path
+    text: Path | None = None
+    """The text, or the task's file; a task without one fetches what is published (with ./shared installed)."""
+    task: Task | None = None
     stride: int = 0
     """How far the window moves; 0: half the context."""
+    limit: int | None = None
+    """Of LAMBADA and HellaSwag the first so many examples."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"
 
     def __call__(self) -> None:
-        """Print loss and perplexity per token, per word and bits per byte."""
+        """Print one result a line."""
+        from tqdm import tqdm
+
         from gpt2 import tokenizers
         from gpt2.devices import resolve_device
         from gpt2.evaluate import evaluate_text
         from gpt2.pretrained import load
+        from gpt2.tasks import evaluate_task
 
+        if self.text is None and self.task is None:
+            raise ValueError("text: give a text with --text, or a --task")
         model = load(self.model).to(resolve_device(self.device))
-        text = read_text(self.text)
         tokenizer = tokenizers.load(self.model, self.tokenizer)
-        for name, value in evaluate_text(model, tokenizer, text, self.stride or None).items():
+        tokenizers.check(tokenizer, model.config.vocab_size)
+        if self.task is None and self.text is not None:
+            found = evaluate_text(model, tokenizer, read_text(self.text), self.stride or None)
+        elif self.task is not None:
+            found = evaluate_task(
+                model,
+                tokenizer,
+                self.task,
+                self.text,
+                stride=self.stride or None,
+                limit=self.limit,
+                progress=lambda results, total: tqdm(results, total=total, disable=None),
+            )
+        for name, value in found.items():
             print(f"{name}: {value:.6g}")
 
 
