@@ -280,6 +280,31 @@ class Export:
 
 
 @dataclass
+class Download:
+    """Fetch OpenAI's weights, half a gigabyte for 124M, into a folder; a download that broke off goes on."""
+
+    size: tyro.conf.Positional[Literal["124M"]]
+    out: Path | None = None
+    """The folder; models/gpt2-SIZE if not given."""
+    url: str | None = None
+    """A mirror of the file; it has to have the same sha256."""
+
+    def __call__(self) -> None:
+        """Print where it is."""
+        from tqdm import tqdm
+
+        from gpt2.download import download
+
+        with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            print(download(self.size, self.out or Path(f"models/gpt2-{self.size}"), self.url, progress))
+
+
+@dataclass
 class Inspect:
     """Say what a model is: its config, its parameters, its memory."""
 
@@ -334,6 +359,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "generate": Generate,
     "export": Export,
+    "download": Download,
     "inspect": Inspect,
     "cite": Cite,
 }
