@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from gpt2.settings import OptimConfig, Overflow, Sampling, Task, TrainConfig
+from gpt2.settings import OptimConfig, Overflow, Sampling, Task, TrainConfig, Weights
 
 
 @dataclass
@@ -161,6 +161,8 @@ class Evaluate:
     """How far the window moves; 0: half the context."""
     limit: int | None = None
     """Of LAMBADA and HellaSwag the first so many examples."""
+    weights: Weights = "float32"
+    """How the weights are stored."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"
@@ -170,6 +172,7 @@ class Evaluate:
         from tqdm import tqdm
 
         from gpt2 import tokenizers
+        from gpt2.compact import compact
         from gpt2.devices import resolve_device
         from gpt2.evaluate import evaluate_text
         from gpt2.pretrained import load
@@ -177,7 +180,7 @@ class Evaluate:
 
         if self.text is None and self.task is None:
             raise ValueError("text: give a text with --text, or a --task")
-        model = load(self.model).to(resolve_device(self.device))
+        model = compact(load(self.model), self.weights).to(resolve_device(self.device))
         tokenizer = tokenizers.load(self.model, self.tokenizer)
         tokenizers.check(tokenizer, model.config.vocab_size)
         if self.task is None and self.text is not None:
@@ -210,6 +213,8 @@ class Generate:
     seed: int | None = None
     overflow: Overflow = "rebase"
     """What happens when the text outgrows the context: keep the last half, or recompute each token (slow)."""
+    weights: Weights = "float32"
+    """Smaller weights are read faster: float16 says the same, int8 nearly so (meant for a CPU)."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"
@@ -218,13 +223,14 @@ class Generate:
     def __call__(self) -> None:
         """Write the text as it is drawn."""
         from gpt2 import tokenizers
+        from gpt2.compact import compact
         from gpt2.devices import resolve_device
         from gpt2.pretrained import load
         from gpt2.text import generate_text
 
         if self.samples < 1:
             raise ValueError(f"samples: {self.samples} is not a positive number")
-        model = load(self.model).to(resolve_device(self.device))
+        model = compact(load(self.model), self.weights).to(resolve_device(self.device))
         tokenizer = tokenizers.load(self.model, self.tokenizer)
 
         def answer(prompt: str) -> None:
