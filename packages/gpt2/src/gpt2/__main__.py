@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from gpt2.settings import OptimConfig, Overflow, Sampling, TrainConfig
+from gpt2.settings import OptimConfig, Overflow, Sampling, Task, TrainConfig, Weights
 
 
 @dataclass
@@ -137,8 +137,7 @@ class Finetune:
 
         model = load(self.model).to(resolve_device(self.device))
         tokenizer = tokenizers.load(self.model, self.tokenizer)
-        if tokenizer.n_vocab > model.config.vocab_size:
-            raise ValueError(f"tokenizer: {tokenizer.n_vocab} tokens, but the model has {model.config.vocab_size}")
+        tokenizers.check(tokenizer, model.config.vocab_size)
         length = model.config.context_length
         data = Examples(read_examples(self.text, tokenizer, length), length, self.train.seed, self.held_out)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -149,27 +148,54 @@ class Finetune:
 
 @dataclass
 class Evaluate:
-    """Perplexity of a text file: each token predicted once, from at least `context - stride` tokens before it."""
+    """Perplexity of a text file: each token predicted once, from at least `context - stride` tokens before it.
+
+    Or a task of the paper's kind: WikiText-2, LAMBADA, HellaSwag.
+    """
 
     model: tyro.conf.Positional[Path]
-    text: Path
+    text: Path | None = None
+    """The text, or the task's file; a task without one fetches what is published (with ./shared installed)."""
+    task: Task | None = None
     stride: int = 0
     """How far the window moves; 0: half the context."""
+    limit: int | None = None
+    """Of LAMBADA and HellaSwag the first so many examples."""
+    weights: Weights = "float32"
+    """How the weights are stored."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"
 
     def __call__(self) -> None:
-        """Print loss and perplexity per token, per word and bits per byte."""
+        """Print one result a line."""
+        from tqdm import tqdm
+
         from gpt2 import tokenizers
+        from gpt2.compact import compact
         from gpt2.devices import resolve_device
         from gpt2.evaluate import evaluate_text
         from gpt2.pretrained import load
+        from gpt2.tasks import evaluate_task
 
-        model = load(self.model).to(resolve_device(self.device))
-        text = read_text(self.text)
+        if self.text is None and self.task is None:
+            raise ValueError("text: give a text with --text, or a --task")
+        model = compact(load(self.model), self.weights).to(resolve_device(self.device))
         tokenizer = tokenizers.load(self.model, self.tokenizer)
-        for name, value in evaluate_text(model, tokenizer, text, self.stride or None).items():
+        tokenizers.check(tokenizer, model.config.vocab_size)
+        if self.task is None and self.text is not None:
+            found = evaluate_text(model, tokenizer, read_text(self.text), self.stride or None)
+        elif self.task is not None:
+            found = evaluate_task(
+                model,
+                tokenizer,
+                self.task,
+                self.text,
+                stride=self.stride or None,
+                limit=self.limit,
+                progress=lambda results, total: tqdm(results, total=total, disable=None),
+            )
+        for name, value in found.items():
             print(f"{name}: {value:.6g}")
 
 
@@ -187,6 +213,8 @@ class Generate:
     seed: int | None = None
     overflow: Overflow = "rebase"
     """What happens when the text outgrows the context: keep the last half, or recompute each token (slow)."""
+    weights: Weights = "float32"
+    """Smaller weights are read faster: float16 says the same, int8 nearly so (meant for a CPU)."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"
@@ -195,13 +223,14 @@ class Generate:
     def __call__(self) -> None:
         """Write the text as it is drawn."""
         from gpt2 import tokenizers
+        from gpt2.compact import compact
         from gpt2.devices import resolve_device
         from gpt2.pretrained import load
         from gpt2.text import generate_text
 
         if self.samples < 1:
             raise ValueError(f"samples: {self.samples} is not a positive number")
-        model = load(self.model).to(resolve_device(self.device))
+        model = compact(load(self.model), self.weights).to(resolve_device(self.device))
         tokenizer = tokenizers.load(self.model, self.tokenizer)
 
         def answer(prompt: str) -> None:
@@ -254,6 +283,31 @@ class Export:
         if (self.model / tokenizers.FILE).exists():
             tokenizers.save(tokenizers.load(self.model), self.out)
         print(self.out)
+
+
+@dataclass
+class Download:
+    """Fetch OpenAI's weights, half a gigabyte for 124M, into a folder; a download that broke off goes on."""
+
+    size: tyro.conf.Positional[Literal["124M"]]
+    out: Path | None = None
+    """The folder; models/gpt2-SIZE if not given."""
+    url: str | None = None
+    """A mirror of the file; it has to have the same sha256."""
+
+    def __call__(self) -> None:
+        """Print where it is."""
+        from tqdm import tqdm
+
+        from gpt2.download import download
+
+        with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            print(download(self.size, self.out or Path(f"models/gpt2-{self.size}"), self.url, progress))
 
 
 @dataclass
@@ -311,6 +365,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "generate": Generate,
     "export": Export,
+    "download": Download,
     "inspect": Inspect,
     "cite": Cite,
 }

@@ -31,7 +31,7 @@ Scaler = torch.amp.GradScaler
 
 def _states(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
     """Every parameter, and every tensor of the optimizers under its parameter's name."""
-    names = {p: name for name, p in model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     state = {f"model.{name}": p.detach() for p, name in names.items()}
     for optimizer in optimizers:
         for parameter, found in optimizer.state.items():
@@ -89,11 +89,11 @@ def save_training(
     dcp = _dcp()
     dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True))
     if parallel.rank() == 0:
-        old = [p for p in _parts(folder) if p != path]
+        earlier = [p for p in _parts(folder) if p != path]
         write_json(temporary / NOTES, notes)
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
-        for found in old:
+        for found in earlier:
             shutil.rmtree(found)
         (folder / FILE).unlink(missing_ok=True)
     dist.barrier()

@@ -41,19 +41,23 @@ def token_losses(model: GPT2, ids: Int[Tensor, " tokens"], stride: int | None = 
     return torch.cat(found)
 
 
-def evaluate_text(model: GPT2, tokenizer: Tokenizer, text: str, stride: int | None = None) -> dict[str, float]:
-    """Loss and perplexity per token and per word (split at white space), and bits per byte.
+def evaluate_text(
+    model: GPT2, tokenizer: Tokenizer, text: str, stride: int | None = None, words: int | None = None
+) -> dict[str, float]:
+    """Loss and perplexity per token and per word (of `words`, or split at white space), loss and bits per byte.
 
     The text begins after an end-of-text token, where the tokenizer has one, so its first token counts too.
     """
     begin = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     ids = torch.tensor(begin + tokenizer.encode(text), device=model.wte.weight.device)
     losses = token_losses(model, ids, stride).double()
-    total, words, size = float(losses.sum()), len(text.split()), len(text.encode("utf-8", errors="replace"))
+    words = len(text.split()) if words is None else words
+    total, size = float(losses.sum()), len(text.encode("utf-8", errors="replace"))
     return {
         "tokens": float(len(losses)),
         "loss_per_token": total / len(losses),
         "perplexity_per_token": math.exp(total / len(losses)),
         "perplexity_per_word": math.exp(min(700.0, total / max(1, words))),
+        "loss_per_byte": total / size,
         "bits_per_byte": total / size / math.log(2),
     }

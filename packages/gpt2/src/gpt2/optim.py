@@ -33,10 +33,8 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     return config.lr * (config.final_lr + (1 - config.final_lr) * high)
 
 
-def make_optimizers(
-    model: torch.nn.Module, config: OptimConfig, dtype: torch.dtype = torch.float32
-) -> list[Optimizer]:
-    """AdamW with decay for matrices only; with muon, which multiplies in `dtype`, another one for the blocks' matrices."""
+def make_optimizers(model: torch.nn.Module, config: OptimConfig, dtype: torch.dtype = torch.float32) -> list[Optimizer]:
+    """AdamW with decay for matrices only; with muon another one, that multiplies in `dtype`, for the blocks' own."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = {name: p for name, p in trained.items() if p.dim() >= 2}
     hidden: dict[str, Tensor] = {}

@@ -94,7 +94,7 @@ class Spread:
     """
 
     def __init__(self, model: GPT2, mode: Parallel, dtype: torch.dtype) -> None:
-        self.model = model
+        self.model: Any = model
         self.ddp: Any = None
         self.sharded = is_parallel() and mode == "fsdp"
         if self.sharded:
@@ -111,7 +111,7 @@ class Spread:
     def last(self, last: bool) -> AbstractContextManager[object]:
         """Only the last micro-batch of a step sends gradients around."""
         if self.sharded:
-            self.model.set_requires_gradient_sync(last)  # type: ignore[operator] - fully_shard gave it this method
+            self.model.set_requires_gradient_sync(last)  # fully_shard gave it this method
         found: AbstractContextManager[object] = nullcontext() if last or self.ddp is None else self.ddp.no_sync()
         return found
 
@@ -134,7 +134,7 @@ def gathered(model: nn.Module) -> dict[str, Tensor]:
     return {name: whole(t) for name, t in model.state_dict().items()}
 
 
-def settle(model: nn.Module) -> None:
+def settle(model: Any) -> None:
     """Let go of the whole weights that FSDP keeps after a forward pass, so that its parameters are the parts."""
     if hasattr(model, "reshard"):
         model.reshard()

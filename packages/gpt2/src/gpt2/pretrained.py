@@ -162,9 +162,7 @@ def _read_folder(folder: Path) -> State:
     return state
 
 
-def save(
-    model: GPT2, folder: str | Path, *, shard_bytes: int | None = None, state: State | None = None
-) -> None:
+def save(model: GPT2, folder: str | Path, *, shard_bytes: int | None = None, state: State | None = None) -> None:
     """Write `config.json` and `model.safetensors` (in shards of at most `shard_bytes`) as Hugging Face has them.
 
     Each file is written beside its place and renamed, the weights first: an interrupted call leaves no half file.

@@ -8,6 +8,8 @@ from typing import Literal
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Overflow = Literal["rebase", "crop"]
 Parallel = Literal["ddp", "fsdp"]
+Weights = Literal["float32", "float16", "bfloat16", "int8"]
+Task = Literal["wikitext2", "lambada", "hellaswag"]
 
 
 @dataclass(frozen=True)

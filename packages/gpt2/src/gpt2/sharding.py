@@ -5,6 +5,8 @@ torch.distributed.tensor takes seconds to import, so it is asked for only where 
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 
@@ -13,7 +15,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def split_like(pattern: Tensor, tensor: Tensor) -> Tensor:
+def split_like(pattern: Any, tensor: Tensor) -> Tensor:
     """A whole tensor, the same on every process, split as `pattern` is; each keeps its own part, nothing is sent."""
     if not hasattr(pattern, "full_tensor"):
         return tensor

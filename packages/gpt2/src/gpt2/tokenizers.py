@@ -133,6 +133,12 @@ def make(name: str) -> Tokenizer:
     return BPETokenizer(name)
 
 
+def check(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """ValueError for a tokenizer whose tokens a model does not know. (A model may be padded to more.)"""
+    if tokenizer.n_vocab > vocab_size:
+        raise ValueError(f"tokenizer: {tokenizer.n_vocab} tokens, but the model has {vocab_size}")
+
+
 def from_description(found: dict[str, Any], folder: Path) -> Tokenizer:
     """The tokenizer of a description; files are looked for in `folder`."""
     match found:

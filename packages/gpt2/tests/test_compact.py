@@ -1,0 +1,112 @@
+"""Smaller weights: what they compute is what they stand for, and a trained model says the same with them."""
+
+import json
+
+import pytest
+import torch
+from gpt2 import GPT2
+from gpt2.compact import Int8Linear, Transposed, compact, quantise
+from gpt2.devices import bf16_speedup_on_cpu
+from gpt2.evaluate import token_losses
+from gpt2.tokenizers import CharTokenizer
+from small import random_ids, small_model
+
+
+@pytest.fixture(scope="module")
+def trained(data_file, golden_file, tmp_path_factory):
+    """The trained character model, what is known of it, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("trained")
+    expected = json.loads(golden_file("gpt2_char_expected.json").read_text())
+    (folder / "config.json").write_text(json.dumps(expected["config"]))
+    (folder / "model.safetensors").symlink_to(data_file("models/gpt2_char_tinyshakespeare_hf.safetensors"))
+    return GPT2.from_pretrained(folder), expected, CharTokenizer(expected["chars"])
+
+
+def dequantised(model):
+    """The same model with each matrix replaced by what its int8 form stands for."""
+    found = small_model(torch.float32, **{"seed": 0})
+    found.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        matrices = [p.weight for block in found.h for part in (block.attn, block.mlp) for p in part.children()]
+        for weight in matrices:
+            q, scale = quantise(weight.T)
+            weight.copy_((q * scale[:, None]).T)
+        q, scale = quantise(found.wte.weight)
+        found.wte.weight.copy_(q * scale[:, None])
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_int8_is_its_dequantised_reference(rows):
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(48, 64), torch.randn(48), torch.randn(rows, 64)
+    q, scale = quantise(weight)
+    assert (q * scale[:, None] - weight).abs().max() <= scale.max() / 2 * 1.001
+    reference = x @ (q * scale[:, None]).T + bias
+    error = (Int8Linear(q, scale, bias)(x) - reference).abs().max()
+    assert error < (1e-5 if rows == 40 else 0.02 * reference.abs().max())
+    few = Int8Linear(q, scale, None)(x.bfloat16().float()[:1])  # rows that are bfloat16 already: only sums are rounded
+    exact = x.bfloat16().float()[:1] @ (q * scale[:, None]).T
+    assert ((few - exact).abs() <= exact.abs() * 2**-8).all()
+
+
+def test_a_whole_int8_model_is_its_dequantised_reference():
+    model = small_model(torch.float32)
+    ids = random_ids(model, 2, 20)
+    reference = dequantised(model)(ids)
+    assert (compact(model, "int8")(ids) - reference).abs().max() < 1e-4  # 40 rows: no bfloat16
+    step = compact(model, "int8")(ids[:1, :6]) - dequantised(model)(ids[:1, :6])
+    assert step.abs().max() < 0.03 * reference.abs().max()
+
+
+def test_an_untied_head_keeps_its_own_matrix():
+    model = small_model(torch.float32, tied=False)
+    small = compact(model, "int8")
+    assert not torch.equal(small.lm_head.weight, small.wte.weight)
+    ids = random_ids(model, 2, 20)
+    assert (small(ids) - model(ids)).abs().max() < 0.05 * model(ids).abs().max()
+
+
+@pytest.mark.parametrize("weights", ["float16", "bfloat16"])
+def test_half_is_the_model_cast_to_it(weights):
+    if weights == "bfloat16" and bf16_speedup_on_cpu() is None:
+        with pytest.raises(ValueError, match="bfloat16 products end the process"):
+            compact(small_model(torch.float32), weights)
+        return
+    model = small_model(torch.float32)
+    ids = random_ids(model, 2, 9)
+    small = compact(model, weights)
+    assert isinstance(small.h[0].mlp.c_fc, Transposed)
+    reference = model(ids)
+    unit = 2**-10 if weights == "float16" else 2**-7
+    assert (small(ids).float() - reference).abs().max() < 16 * unit * reference.abs().max()
+
+
+def test_float16_gives_the_trained_models_greedy_texts(trained):
+    model, expected, tokenizer = trained
+    prompts = [torch.tensor([tokenizer.encode(found["prompt"])]) for found in expected["greedy"]]
+    assert len(prompts) == 4
+    small = compact(model, "float16")
+    for prompt in prompts:
+        assert torch.equal(small.generate(prompt, 60, temperature=0.0), model.generate(prompt, 60, temperature=0.0))
+
+
+def test_int8_changes_the_perplexity_by_less_than_one_percent(trained, data_file):
+    model, _, tokenizer = trained
+    text = data_file("text/tinyshakespeare.txt").read_text()[-6000:]
+    ids = torch.tensor(tokenizer.encode(text))
+    before, after = (token_losses(m, ids).double().mean().exp() for m in (model, compact(model, "int8")))
+    assert before != after
+    assert abs(after / before - 1) < 0.01
+    # decoding takes another product than evaluation does, one row at a time
+    steps = compact(model, "int8").generate([ids[:8].tolist()], 30, temperature=0.0, return_logprobs=True)[1][0]
+    exact = model.generate([ids[:8].tolist()], 30, temperature=0.0, return_logprobs=True)[1][0]
+    assert abs(float(steps.mean() - exact.mean())) < 0.05
+
+
+def test_int8_takes_a_quarter_of_the_memory():
+    model = small_model(torch.float32, d_model=256, vocab_size=1000)
+    size = {m: sum(t.nbytes for t in {id(t): t for t in m.state_dict().values()}.values()) for m in (model,)}[model]
+    small = compact(model, "int8")
+    held = {t.data_ptr(): t.nbytes for t in [*small.parameters(), *small.buffers()]}
+    assert sum(held.values()) < 0.3 * (size - model.wte.weight.nbytes)
