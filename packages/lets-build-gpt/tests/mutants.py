@@ -31,7 +31,7 @@ MUTANTS = [
     Mutant("generate.py", "logits.float() / temperature", "logits.float() * temperature", "temperature the wrong way round", PROPERTIES),
     Mutant("data.py", "ids[1 : end + 1]", "ids[:end]", "validation targets not moved", PROPERTIES),
     Mutant("data.py", "tokens[:, 1:].contiguous()", "tokens[:, :-1].contiguous()", "training targets not moved", PROPERTIES),
-    Mutant("data.py", "+ 7919 * epoch", "", "every epoch in the same order", TRAINING),
+    Mutant("data.py", "+ 7919 * epoch", "", "every epoch in the same order", PROPERTIES),
     Mutant("evaluate.py", "* y.numel()", "* len(x)", "validation loss not a mean over tokens", PROPERTIES),
     Mutant("bigram.py", "ids[:-1] * n_vocab + ids[1:]", "ids[1:] * n_vocab + ids[:-1]", "bigrams backwards", PROPERTIES),
     Mutant("muon.py", "max(1.0, p.shape[0] / p.shape[1])", "max(1.0, p.shape[1] / p.shape[0])", "Muon scales by the wrong side", PARITY),

@@ -241,6 +241,15 @@ def test_an_epoch_sees_no_token_twice_and_targets_follow_inputs(seed, batch_size
 
 
 @quick
+@given(seeds)
+def test_every_epoch_has_an_order_of_its_own(seed):
+    batches = Batches(torch.arange(300), 1, 4, seed)
+    first, second = (batches.starts(epoch).clone() for epoch in (0, 1))
+    assert len(first) == len(second)
+    assert not torch.equal(first - first.min(), second - second.min())
+
+
+@quick
 @given(st.integers(1, 9), st.integers(2, 60))
 def test_validation_windows_cover_the_text_once(context_length, n):
     if n - 1 < context_length:
