@@ -67,8 +67,8 @@ def name_of(pattern: str | None) -> str | None:
 
 
 @cache
-def _corrections() -> tuple[regex.Pattern[str], dict[int, str]]:
-    """The characters whose class the installed `regex` sees differently: a search for them, and their stand-ins."""
+def _corrections() -> dict[int, str]:
+    """A stand-in of the right class for each character whose class the installed `regex` sees differently."""
     everything = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     seen = np.zeros(0x110000, np.uint8)
     for number, pattern in _CLASSES.items():
@@ -76,11 +76,7 @@ def _corrections() -> tuple[regex.Pattern[str], dict[int, str]]:
             seen[run.start() : run.end()] = number
     right = np.frombuffer(uc.class_table(), np.uint8)
     wrong = np.flatnonzero(seen != right)
-    edges = np.flatnonzero(np.diff(wrong) != 1) + 1
-    ranges = [(int(run[0]), int(run[-1])) for run in np.split(wrong, edges) if len(run)]
-    inside = "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in ranges)
-    search = regex.compile(f"[{inside}]" if inside else r"(?!)")
-    return search, {int(c): _STAND_INS[int(right[c])] for c in wrong}
+    return {int(c): _STAND_INS[int(right[c])] for c in wrong}
 
 
 class Splitter:
@@ -108,8 +104,8 @@ class Splitter:
         if self.name is None:
             return self._with_gaps(self._pattern, text)
         if not text.isascii():
-            search, stand_ins = _corrections()
-            if search.search(text):
+            stand_ins = _corrections()
+            if not stand_ins.keys().isdisjoint(map(ord, set(text))):
                 same_places = self._pattern.finditer(text.translate(stand_ins))
                 return [text[piece.start() : piece.end()] for piece in same_places]
         found: list[str] = self._pattern.findall(text)
