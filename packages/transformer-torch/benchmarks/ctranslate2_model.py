@@ -70,5 +70,6 @@ def convert(model: Transformer, folder: Path) -> ctranslate2.Translator:
     spec.register_source_vocabulary(names)
     spec.register_target_vocabulary(names)
     spec.validate()
+    folder.mkdir()
     spec.save(str(folder))
     return ctranslate2.Translator(str(folder), compute_type="float32", inter_threads=1, intra_threads=1)

@@ -81,7 +81,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         ),
     ),
     "small": (
-        "Your own text: the model of a laptop (d_model 256, 3 + 3 layers) until validation stops improving.",
+        "Your own text: d_model 256, 3 + 3 layers, until validation stops improving; hours at most, 1.5 GB.",
         Recipe(model=SMALL, train=TrainConfig(steps=20_000, max_tokens=2048, warmup=1000, patience=5)),
     ),
     "multi30k-30min": (
