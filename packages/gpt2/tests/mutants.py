@@ -2,17 +2,27 @@
 
 from mutation import Mutant
 
-GENERATION, PARITY, SAMPLING, TRAINING, FILES = (
-    f"test_{name}.py" for name in ("generation", "parity", "sampling", "training", "pretrained")
+GENERATION, PARITY, SAMPLING, TRAINING, FILES, TASKS, DATA, COMPACT, DOWNLOAD, PARALLEL, ROBUST = (
+    f"test_{name}.py"
+    for name in (
+        *("generation", "parity", "sampling", "training", "pretrained"),
+        *("tasks", "data", "compact", "download", "parallel", "robust"),
+    )
 )
 
 MUTANTS = [
-    Mutant("attention.py", " / math.sqrt(q.shape[-1])", "", "no scaling by sqrt(d_k)", TRAINING),
+    Mutant("attention.py", "-1) / math.sqrt(q.shape[-1])\n    #", "-1)\n    #", "no scaling by sqrt(d_k)", TRAINING),
+    Mutant(
+        "attention.py", "alpha=1 / math.sqrt(q.shape[-1])", "alpha=1.0", "no scaling where training is fast", TRAINING
+    ),
+    Mutant("attention.py", ".triu(1)", ".triu(2)", "a token sees the next one where training is fast", TRAINING),
     Mutant("attention.py", "mask = key <= query", "mask = key < query + 2", "a token sees the next one", TRAINING),
     Mutant("attention.py", "(key > query - window)", "(key >= query - window)", "a window one too wide", GENERATION),
     Mutant("attention.py", "weights.masked_fill(~mask, 0.0)", "weights", "nothing to attend to is not zero", TRAINING),
     Mutant("attention.py", "mask[0, :, :window] = False", "", "the first block looks at padding", TRAINING),
-    Mutant("loss.py", "p.masked_fill_(~keep[:, None], 0.0)", "", "ignored targets have a gradient", TRAINING),
+    Mutant(
+        "loss.py", "p.index_fill_(0, (~keep).nonzero()[:, 0], 0.0)", "", "ignored targets have a gradient", TRAINING
+    ),
     Mutant(
         "loss.py",
         "part_dweight if dweight is None else dweight + part_dweight",
@@ -101,7 +111,11 @@ MUTANTS = [
         TRAINING,
     ),
     Mutant(
-        "checkpoint.py", 'torch.set_rng_state(state["random.cpu"])', "pass", "dropout differs after a resume", TRAINING
+        "train.py",
+        "torch.manual_seed(int(np.random.SeedSequence([config.seed, step, parallel.rank()]).generate_state(1)[0]))",
+        "pass",
+        "dropout differs after a resume",
+        TRAINING,
     ),
     Mutant("optim.py", '"weight_decay": 0.0', '"weight_decay": config.weight_decay', "biases and norms decay", PARITY),
     Mutant(
@@ -119,4 +133,72 @@ MUTANTS = [
         "no context after the first window",
         TRAINING,
     ),
+    Mutant("tasks.py", 'text.count("\\n")', "0", "line ends are no words", TASKS),
+    Mutant("tasks.py", '" " + word', "word", "the last word without its space", TASKS),
+    Mutant(
+        "tasks.py", "[s.mean for s in scores]", "[s.total for s in scores]", "endings not normalised by length", TASKS
+    ),
+    Mutant(
+        "tasks.py",
+        "state[len(row) - 1 - len(completion)",
+        "state[len(row) - len(completion)",
+        "scores shifted by one",
+        TASKS,
+    ),
+    Mutant(
+        "packing.py",
+        "ids[number, column + 1 : column + count] = text[:-1]",
+        "ids[number, column : column + count] = text",
+        "a token predicts itself",
+        DATA,
+    ),
+    Mutant(
+        "packing.py",
+        "slice(column, column + count)",
+        "slice(column, column + count - 1)",
+        "the end of text is not learned",
+        DATA,
+    ),
+    Mutant("packing.py", "if count > room:", "if count > room + 1:", "a row too full", DATA),
+    Mutant(
+        "prepare.py",
+        "n_vocab != tokenizer.n_vocab",
+        "n_vocab > tokenizer.n_vocab",
+        "ids of another vocabulary are read",
+        DATA,
+    ),
+    Mutant(
+        "tokenizers.py",
+        "if ours != theirs:",
+        "if type(tokenizer) is not type(of_model):",
+        "another tokenizer passes",
+        DATA,
+    ),
+    Mutant(
+        "compact.py",
+        "torch.addcmul(self.bias, y, self.scale)",
+        "(y + self.bias) * self.scale",
+        "the bias is scaled",
+        COMPACT,
+    ),
+    Mutant("compact.py", "if model.config.tied else", "if True else", "an untied head shares its matrix", COMPACT),
+    Mutant("compact.py", "largest / 127", "largest / 128", "the largest weight overflows", COMPACT),
+    Mutant(
+        "download.py",
+        "if have and answer.status != 206:",
+        "if False:",
+        "a whole file appended to its beginning",
+        DOWNLOAD,
+    ),
+    Mutant("download.py", "            part.unlink()\n", "", "a wrong file is kept", DOWNLOAD),
+    Mutant("parallel.py", "value=IGNORE", "value=0", "padding rows count", PARALLEL),
+    Mutant("train.py", "loss * parallel.world_size()", "loss", "gradients divided by the processes", PARALLEL),
+    Mutant(
+        "pretrained.py",
+        "temporary.replace(path)",
+        "path.write_bytes(temporary.read_bytes())",
+        "files are not written atomically",
+        ROBUST,
+    ),
+    Mutant("train.py", "if math.isfinite(value):", "if True:", "a step along NaN", TRAINING),
 ]

@@ -1,44 +1,65 @@
-"""What one process of test_parallel.py does: train a small model, say what happened. Run by torchrun, or alone.
+"""Trainings in several processes, for test_parallel.py: several.py RUN [RUN ...], one after the other.
 
-several.py FOLDER MODE [--resume] [--stop-after N] [--micro-batch N] [--optimizer NAME]
+A RUN is JSON: processes, folder, mode, and perhaps optimizer, micro_batch, stop_after, resume. The processes are forked
+from this one, with the variables that torchrun sets, so torch is imported once for all. 0 processes: here, in no group.
 """
 
-import argparse
+import dataclasses
 import json
+import os
+import socket
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
+import torch.distributed.checkpoint
+import torch.distributed.fsdp
 from gpt2 import parallel
 from gpt2.settings import OptimConfig, TrainConfig
 from gpt2.train import Trainer
 from small import Data, small_model
 
+CONFIG = TrainConfig(
+    steps=6, batch_size=7, optim=OptimConfig(lr=3e-3, warmup=3), dtype="float32", eval_every=3, log_every=1
+)
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("mode")
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--stop-after", type=int)
-    parser.add_argument("--micro-batch", type=int, default=0)
-    parser.add_argument("--optimizer", default="adamw")
-    given = parser.parse_args()
-    optim = OptimConfig(optimizer=given.optimizer, lr=3e-3, warmup=3)
-    config = TrainConfig(
-        steps=6, batch_size=7, optim=optim, dtype="float32", eval_every=3, log_every=1,
-        parallel=given.mode, micro_batch=given.micro_batch,
-    )  # fmt: skip
+
+def train(folder, mode="ddp", optimizer="adamw", micro_batch=0, stop_after=None, resume=False):
+    optim = dataclasses.replace(CONFIG.optim, optimizer=optimizer)
+    config = dataclasses.replace(CONFIG, optim=optim, parallel=mode, micro_batch=micro_batch)
     torch.set_num_threads(1)
     with parallel.joined(torch.device("cpu")):
         model = small_model(torch.float32, seed=2)
-        trainer = Trainer(model, Data(uneven=True), config, given.folder)
-        trainer.run(resume=given.resume, stop_after=given.stop_after)
+        Trainer(model, Data(uneven=True), config, folder).run(resume=resume, stop_after=stop_after)
         held = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in model.parameters())
-        (given.folder / f"process-{parallel.rank()}.json").write_text(json.dumps({"weights": held}))
+        (Path(folder) / f"process-{parallel.rank()}.json").write_text(json.dumps({"weights": held}))
+
+
+def several(processes, **options):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(processes):
+        if pid := os.fork():
+            children.append(pid)
+            continue
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ.update({"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank), **address})
+        status = 1
+        try:
+            train(**options)
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    if any(os.waitpid(pid, 0)[1] for pid in children):
+        sys.exit(f"{options}: a process failed")
 
 
 if __name__ == "__main__":
-    main()
+    for given in map(json.loads, sys.argv[1:]):
+        count = given.pop("processes")
+        several(count, **given) if count else train(**given)

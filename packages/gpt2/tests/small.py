@@ -1,4 +1,10 @@
-"""What several tests need: small models and their Hugging Face twins."""
+"""What several tests need: small models and their Hugging Face twins, the command line."""
+
+import contextlib
+import io
+import sys
+from types import SimpleNamespace
+from unittest import mock
 
 import torch
 from gpt2 import GPT2, GPT2Config
@@ -34,6 +40,21 @@ def hugging_face_twin(model, folder):
 def random_ids(model, batch, tokens, seed=1):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, model.config.vocab_size, (batch, tokens), generator=generator)
+
+
+def run(*arguments):
+    """`gpt2 ARGUMENTS` in this process, which spares starting torch each time: its exit status and what it wrote."""
+    from gpt2.__main__ import main
+
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            with mock.patch.object(sys, "argv", ["gpt2", *map(str, arguments)]):
+                main()
+        except SystemExit as stop:
+            status = stop.code
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 class Data:

@@ -1,32 +1,15 @@
 """The command line as a user meets it; the README's blocks, in test_house.py, run it as real processes."""
 
-import contextlib
-import io
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.__main__ import main
 from gpt2.demo import attention_picture, corpus, previous_token_head
 from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
-from small import small_model
-
-
-def run(*arguments):
-    """`gpt2 ARGUMENTS` in this process, which spares starting torch each time: its exit status and what it wrote."""
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["gpt2", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code
-    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+from small import run, small_model
 
 
 def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
@@ -177,3 +160,15 @@ def test_the_demo_from_beginning_to_end_with_few_steps(tmp_path):
     assert "looks at the byte before" in done.stdout
     assert GPT2.from_pretrained(tmp_path / "run").config.context_length == 128
     assert run("generate", tmp_path / "run", "--prompt", "def ", "--max-new-tokens", 3, "--seed", 1).returncode == 0
+
+
+def test_logprobs_are_those_of_the_tokens(folder):
+    done = run("generate", folder, "--prompt", "012", "--max-new-tokens", 4, "--temperature", 0, "--logprobs")
+    text, *lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    model, tokenizer = GPT2.from_pretrained(folder), load(folder)
+    ids = tokenizer.encode(text)
+    with torch.no_grad():
+        expected = model(torch.tensor([ids[:-1]]))[0, 2:].log_softmax(-1).max(-1)
+    assert [line.split()[1] for line in lines] == [repr(c) for c in text[3:]]
+    assert [float(line.split()[0]) for line in lines] == pytest.approx(expected.values.tolist(), abs=1e-3)

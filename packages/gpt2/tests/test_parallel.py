@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +12,21 @@ import pytest
 import torch
 from gpt2 import GPT2
 from gpt2.parallel import share
-from gpt2.settings import OptimConfig, TrainConfig
 from gpt2.train import Trainer
-from small import Data, small_model
+from several import CONFIG
+from small import Data, run, small_model
 
 SCRIPT = str(Path(__file__).parent / "several.py")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
 
 
-def run(processes, folder, mode, *options):
-    """Train in so many processes; the logged losses, held-out ones and norms of the gradient, a row for each step."""
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *launch, SCRIPT, str(folder), mode, *map(str, options)]
+def several(*runs):
+    """Train in several processes; see several.py."""
+    given = [json.dumps({**run, "folder": str(run["folder"])}) for run in runs]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, SCRIPT, *given]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return log(folder)
 
 
 def log(folder):
@@ -35,12 +36,9 @@ def log(folder):
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    """The curve of one process, without torchrun, and its model."""
+    """The curve of one process, and its model."""
     folder = tmp_path_factory.mktemp("single")
-    config = TrainConfig(
-        steps=6, batch_size=7, optim=OptimConfig(lr=3e-3, warmup=3), dtype="float32", eval_every=3, log_every=1
-    )
-    Trainer(small_model(torch.float32, seed=2), Data(uneven=True), config, folder).run()
+    Trainer(small_model(torch.float32, seed=2), Data(uneven=True), CONFIG, folder).run()
     return log(folder), GPT2.from_pretrained(folder)
 
 
@@ -51,38 +49,62 @@ def same_model(folder, model):
     return float((GPT2.from_pretrained(folder)(ids) - model(ids)).abs().max()) < 1e-4
 
 
+@forks
 def test_two_processes_have_the_curve_of_one_and_three_resume_them(single, tmp_path):
     curve, model = single
     assert len(curve) == 6
-    found = run(2, tmp_path, "ddp", "--micro-batch", 2)
-    assert np.abs(found - curve).max() < 1e-5
-    assert same_model(tmp_path, model)
-
-    folder = tmp_path / "fsdp"
-    run(2, folder, "fsdp", "--stop-after", 3, "--micro-batch", 3)
-    assert [p.name for p in folder.glob("training*")] == ["training-000000003"]
-    held = [json.loads((folder / f"process-{i}.json").read_text())["weights"] for i in range(2)]
+    ddp, fsdp, three = (tmp_path / name for name in ("ddp", "fsdp", "three"))
+    several(
+        {"processes": 2, "mode": "ddp", "folder": ddp, "micro_batch": 2},
+        {"processes": 2, "mode": "fsdp", "folder": fsdp, "micro_batch": 3, "stop_after": 3},
+    )
+    assert np.abs(log(ddp) - curve).max() < 1e-5
+    assert same_model(ddp, model)
+    assert [p.name for p in fsdp.glob("training*")] == ["training-000000003"]
+    held = [json.loads((fsdp / f"process-{i}.json").read_text())["weights"] for i in range(2)]
     assert max(held) < 0.6 * model.parameter_count()  # each holds its part only
-    found = run(3, folder, "fsdp", "--resume")
-    assert np.abs(found - curve).max() < 1e-5
-    assert same_model(folder, model)
-    assert [p.name for p in folder.glob("training*")] == ["training-000000006"]
+    shutil.copytree(fsdp, three)
+    several({"processes": 3, "mode": "fsdp", "folder": three, "resume": True})
+    assert np.abs(log(three) - curve).max() < 1e-5
+    assert same_model(three, model)
+    assert [p.name for p in three.glob("training*")] == ["training-000000006"]
 
 
+@forks
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["ddp", "fsdp"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_any_number_resumes_any_number(single, tmp_path, first, optimizer):
-    whole = run(1, tmp_path / "whole", "ddp", "--optimizer", optimizer)
-    options = ["--optimizer", optimizer]
-    parts = tmp_path / "parts"
-    run(2, parts, first, "--stop-after", 2, *options)
-    run(1, parts, "fsdp", "--stop-after", 4, "--resume", *options)
-    alone = [sys.executable, SCRIPT, str(parts), "ddp", "--stop-after", "5", "--resume", *options]  # no torchrun
-    subprocess.run(alone, check=True, capture_output=True)
+def test_any_number_resumes_any_number(tmp_path, first, optimizer):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = {"folder": parts, "optimizer": optimizer}
+    several(
+        {"processes": 1, "mode": "ddp", **settings, "folder": whole},
+        {"processes": 2, "mode": first, "stop_after": 2, **settings},
+        {"processes": 1, "mode": "fsdp", "stop_after": 4, "resume": True, **settings},
+        {"processes": 0, "mode": "ddp", "stop_after": 5, "resume": True, **settings},
+    )
     assert [p.name for p in parts.glob("training*")] == ["training.safetensors"]
-    found = run(2, parts, "fsdp" if first == "ddp" else "ddp", "--resume", *options)
-    assert np.abs(found - whole).max() < 1e-4
+    other = "fsdp" if first == "ddp" else "ddp"
+    several({"processes": 2, "mode": other, "resume": True, **settings})
+    assert np.abs(log(parts) - log(whole)).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_torchrun_from_the_command_line(tmp_path, mode):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 100)
+    assert run("prepare", tmp_path / "a.txt", "--out", tmp_path / "data").returncode == 0
+    shape = ["--d-model", 16, "--n-heads", 2, "--n-layers", 1, "--context-length", 16]
+    options = [*shape, "--steps", 4, "--batch-size", 6, "--eval-every", 2, "--log-every", 1, "--dtype", "float32"]
+    train = ["train", tmp_path / "data", *options, "--parallel", mode]
+    assert run(*train, "--out", tmp_path / "one").returncode == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gpt2"]
+    command = [*launch, *map(str, train), "--out", str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("val_loss") == 1  # one of them speaks
+    assert np.abs(log(tmp_path / "two") - log(tmp_path / "one")).max() < 1e-5
 
 
 def test_every_row_belongs_to_one_process_and_all_have_as_many(monkeypatch):

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from gpt2.__main__ import main
 from gpt2.evaluate import token_losses
 from gpt2.tasks import evaluate_task, hellaswag, lambada, score
 from gpt2.tokenizers import ByteTokenizer, save
-from small import hugging_face_twin, small_model
+from small import hugging_face_twin, run, small_model
 from torch.nn.functional import cross_entropy
 
 LENGTH = 256
@@ -99,34 +98,23 @@ def test_wikitext_token_by_token_with_a_stride_and_words_as_published(twins, dat
     assert found["perplexity_per_token"] == pytest.approx(math.exp(float(ours.double().mean())))
 
 
-def command(*arguments, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["gpt2", "evaluate", *map(str, arguments)])
-    status = 0
-    try:
-        main()
-    except SystemExit as stop:
-        status = stop.code
-    out, err = capsys.readouterr()
-    return SimpleNamespace(status=status, out=out, err=err)
-
-
-def test_from_the_command_line(twins, data_file, capsys, monkeypatch, tmp_path):
+def test_from_the_command_line(twins, data_file, tmp_path):
     file = data_file("lm-eval/lambada_test_first50.jsonl")
     given = ["--task", "lambada", "--text", file, "--limit", 3]
-    done = command(twins[2], *given, capsys=capsys, monkeypatch=monkeypatch)
-    assert done.out.startswith("examples: 3\naccuracy: 0\nlogprob: -")
+    done = run("evaluate", twins[2], *given)
+    assert done.stdout.startswith("examples: 3\naccuracy: 0\nlogprob: -")
     (tmp_path / "bad.jsonl").write_text('{"txt": 1}\n')
     for options, complaint in [
         (["--task", "lambada", "--text", tmp_path / "bad.jsonl"], "line 1 is no JSON object with text"),
         ([], "give a text with --text, or a --task"),
     ]:
-        done = command(twins[2], *options, capsys=capsys, monkeypatch=monkeypatch)
-        assert done.status == 2
-        assert complaint in done.err
+        done = run("evaluate", twins[2], *options)
+        assert done.returncode == 2
+        assert complaint in done.stderr
 
 
-def test_without_what_fetches_data_the_file_is_asked_for(twins, capsys, monkeypatch):
+def test_without_what_fetches_data_the_file_is_asked_for(twins, monkeypatch):
     monkeypatch.setitem(sys.modules, "dlpapers_shared.data", None)  # as if it were not there
-    done = command(twins[2], "--task", "hellaswag", capsys=capsys, monkeypatch=monkeypatch)
-    assert done.status == 2
-    assert "pip install ./shared" in done.err
+    done = run("evaluate", twins[2], "--task", "hellaswag")
+    assert done.returncode == 2
+    assert "pip install ./shared" in done.stderr

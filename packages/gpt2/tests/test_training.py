@@ -7,7 +7,7 @@ import gpt2.loss
 import numpy as np
 import pytest
 import torch
-from gpt2.attention import explicit, fused, sliding_window
+from gpt2.attention import causal_mask, explicit, fused, products, sliding_window
 from gpt2.checkpoint import FILE
 from gpt2.data import TokenFiles, Windows
 from gpt2.muon import orthogonalise
@@ -121,17 +121,16 @@ def test_gradient_checkpointing_changes_no_gradient():
 def test_the_ways_of_attention_agree_forward_and_backward(tokens):
     torch.manual_seed(0)
     qkv = [torch.randn(2, 3, tokens, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    from gpt2.attention import causal_mask
-
     for window in (None, 4):
         mask = causal_mask(tokens, tokens, window, torch.device("cpu"))[None, None]
         reference = explicit(*qkv, mask)[0]
-        other = fused(*qkv) if window is None else sliding_window(*qkv, window)
-        assert (reference - other).abs().max() < 1e-12
         weight = torch.randn_like(reference)
         expected = torch.autograd.grad((reference * weight).sum(), qkv)
-        found = torch.autograd.grad((other * weight).sum(), qkv)
-        assert max((a - b).abs().max() for a, b in zip(expected, found, strict=True)) < 1e-12
+        others = [fused(*qkv), products(*qkv)] if window is None else [sliding_window(*qkv, window)]
+        for other in others:
+            assert (reference - other).abs().max() < 1e-12
+            found = torch.autograd.grad((other * weight).sum(), qkv)
+            assert max((a - b).abs().max() for a, b in zip(expected, found, strict=True)) < 1e-12
 
 
 def test_a_query_with_nothing_to_attend_to_yields_zeros_and_no_nan():

@@ -1,4 +1,4 @@
-"""Command line of gpt2."""
+"""Command line of gpt2. Here are the commands that use a model; those that train one are in gpt2.cli."""
 
 from __future__ import annotations
 
@@ -10,140 +10,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from gpt2.settings import OptimConfig, Overflow, Sampling, Task, TrainConfig, Weights
-
-
-@dataclass
-class Demo:
-    """Train a small GPT-2 on Python's own documentation (minutes), look at it, export it, use the export."""
-
-    out: Path = Path("runs/demo")
-    """Where everything is written."""
-    steps: int = 300
-    """Training steps."""
-    seed: int = 0
-
-    def __call__(self) -> None:
-        """Print what happens."""
-        from gpt2.demo import demo
-
-        demo(self.out, print, log_line, self.steps, self.seed)
-        print(f'Go on with: gpt2 generate {self.out}/run --prompt "def " --temperature 0.7')
-
-
-@dataclass
-class Prepare:
-    """Turn text files (.txt, or .jsonl with "text") into token files for training."""
-
-    files: tyro.conf.Positional[list[Path]]
-    """The texts."""
-    out: Path
-    """The folder for the token files."""
-    tokenizer: str = "bytes"
-    """`bytes`, `gpt2`, or the path of a tokenizer."""
-    held_out: float = 0.1
-    """The fraction at the end that is kept for validation."""
-    workers: int = 1
-    """Processes."""
-
-    def __call__(self) -> None:
-        """Print what was written."""
-        from gpt2.prepare import prepare
-
-        index = prepare(self.files, self.out, self.tokenizer, held_out=self.held_out, workers=self.workers)
-        print(f"{self.out}: {index['tokens']:,} tokens of {index['documents']:,} documents")
-
-
-@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
-@dataclass
-class Train:
-    """Train a model from random weights on token files."""
-
-    data: tyro.conf.Positional[Path]
-    """A folder that `gpt2 prepare` wrote."""
-    out: Path = Path("runs/gpt2")
-    """The run's folder."""
-    size: Literal["124M", "350M", "774M", "1558M"] | None = None
-    """One of the paper's sizes, instead of the four numbers below."""
-    d_model: int = 128
-    n_heads: int = 4
-    n_layers: int = 4
-    context_length: int = 128
-    dropout: float = 0.0
-    device: str = "auto"
-    """auto, cpu, cuda, mps."""
-    order: Literal["random", "epochs"] = "random"
-    """Windows anywhere, or each window once per pass."""
-    resume: bool = False
-    """Go on from the checkpoint in the run's folder."""
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-
-    def __call__(self) -> None:
-        """Train; messages go to stderr, the last losses to stdout."""
-        import torch
-
-        from gpt2 import tokenizers
-        from gpt2.data import TokenFiles, Windows
-        from gpt2.devices import resolve_device
-        from gpt2.model import GPT2, GPT2Config
-        from gpt2.train import Trainer
-
-        files = TokenFiles(self.data)
-        tokenizer = files.tokenizer()
-        shape: dict[str, Any] = {"vocab_size": tokenizer.n_vocab, "dropout": self.dropout, "eos_id": tokenizer.eos_id}
-        if self.size is None:
-            shape |= {"d_model": self.d_model, "n_heads": self.n_heads, "n_layers": self.n_layers}
-            config = GPT2Config(context_length=self.context_length, **shape)
-        else:
-            config = GPT2Config.named(self.size, **shape)
-        data = Windows(files, config.context_length, self.train.seed, self.order)
-        device = resolve_device(self.device)
-        torch.manual_seed(self.train.seed)
-        trainer = Trainer(GPT2(config).to(device), data, self.train, self.out, on_log=log_line)
-        self.out.mkdir(parents=True, exist_ok=True)
-        tokenizers.save(tokenizer, self.out)
-        last = trainer.run(resume=self.resume)
-        print(", ".join(f"{key} {last[key]:.4f}" for key in ("loss", "val_loss") if key in last))
-
-
-@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
-@dataclass
-class Finetune:
-    """Go on training a model on a text file, or on .jsonl with "prompt" and "completion" a line."""
-
-    model: tyro.conf.Positional[Path]
-    text: Path
-    out: Path = Path("runs/finetuned")
-    """The new run's folder."""
-    lora: int = 0
-    """Train low-rank changes of this rank only, merged in what is saved; 0: all weights."""
-    held_out: float = 0.1
-    """The fraction at the end that is kept for validation."""
-    tokenizer: str | None = None
-    """Only where the model's folder does not say."""
-    device: str = "auto"
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=300, batch_size=16, eval_every=50, patience=3, optim=OptimConfig(lr=3e-4, warmup=20)
-        )
-    )
-
-    def __call__(self) -> None:
-        """Train; messages go to stderr, the last losses to stdout."""
-        from gpt2 import tokenizers
-        from gpt2.devices import resolve_device
-        from gpt2.finetune import Examples, finetune, read_examples
-        from gpt2.pretrained import load
-
-        model = load(self.model).to(resolve_device(self.device))
-        tokenizer = tokenizers.load(self.model, self.tokenizer)
-        tokenizers.check(tokenizer, model.config.vocab_size)
-        length = model.config.context_length
-        data = Examples(read_examples(self.text, tokenizer, length), length, self.train.seed, self.held_out)
-        self.out.mkdir(parents=True, exist_ok=True)
-        tokenizers.save(tokenizer, self.out)
-        last = finetune(model, data, self.train, self.out, self.lora, log_line)
-        print(", ".join(f"{key} {last[key]:.4f}" for key in ("loss", "val_loss") if key in last))
+from gpt2.cli import Demo, Finetune, Prepare, Train
+from gpt2.settings import Overflow, Sampling, Task, Weights
 
 
 @dataclass
@@ -213,6 +81,8 @@ class Generate:
     seed: int | None = None
     overflow: Overflow = "rebase"
     """What happens when the text outgrows the context: keep the last half, or recompute each token (slow)."""
+    logprobs: bool = False
+    """Print each token with its log-probability under the model, a line for each, after the text."""
     weights: Weights = "float32"
     """Smaller weights are read faster: float16 says the same, int8 nearly so (meant for a CPU)."""
     tokenizer: str | None = None
@@ -237,6 +107,11 @@ class Generate:
             single = self.samples == 1
             if single:
                 print(prompt, end="", flush=True)
+            tokens: list[list[str]] = [[] for _ in range(self.samples)]
+
+            def on_logprob(row: int, token: int, logprob: float) -> None:
+                tokens[row].append(f"{logprob:9.4f}  {tokenizer.decode([token])!r}")
+
             found = generate_text(
                 model,
                 tokenizer,
@@ -247,8 +122,13 @@ class Generate:
                 seed=self.seed,
                 overflow=self.overflow,
                 write=(lambda _, text: print(text, end="", flush=True)) if single else None,
+                on_logprob=on_logprob if self.logprobs else None,
             )
-            print("" if single else "\n---\n".join(prompt + text for text in found))
+            if single:
+                print("".join("\n" + line for line in tokens[0]))
+            else:
+                samples = zip(found, tokens, strict=True)
+                print("\n---\n".join("\n".join([prompt + text, *lines]) for text, lines in samples))
 
         if self.prompt is not None or not sys.stdin.isatty():
             answer(self.prompt or "")
@@ -338,15 +218,6 @@ class Cite:
         from gpt2.paper import PAPER
 
         print(PAPER.citation())
-
-
-def log_line(entry: dict[str, Any]) -> None:
-    """One line on stderr per logged step."""
-    found = f"val_loss {entry['val_loss']:.4f}  " if "val_loss" in entry else ""
-    print(
-        f"step {entry['step']:6d}  loss {entry['loss']:.4f}  {found}{entry['tokens_per_second']:,.0f} tokens/s",
-        file=sys.stderr,
-    )
 
 
 def read_text(path: Path) -> str:

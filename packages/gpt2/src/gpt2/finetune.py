@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,14 @@ def finetune(
     config: TrainConfig,
     folder: Path,
     lora: int = 0,
-    on_log: Callable[[dict[str, Any]], None] | None = None,
+    **callbacks: Any,
 ) -> dict[str, Any]:
     """Go on training a model, all of it or with LoRA of a rank; the run's folder holds a plain, merged model.
 
-    Returns the last log entry.
+    Returns the last log entry. `callbacks`: on_log and on_step of a Trainer.
     """
     if not lora:
-        return Trainer(model, data, config, folder, on_log=on_log).run()
+        return Trainer(model, data, config, folder, **callbacks).run()
     if config.parallel == "fsdp":
         raise ValueError("lora: its few weights need no fsdp; use ddp")
     torch.manual_seed(config.seed)
@@ -113,4 +113,4 @@ def finetune(
     def save_merged(path: Path, _: State) -> None:
         save(merge_lora(copy.deepcopy(model)), path)
 
-    return Trainer(model, data, config, folder, on_log=on_log, save_model=save_merged).run()
+    return Trainer(model, data, config, folder, save_model=save_merged, **callbacks).run()

@@ -38,15 +38,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             index = target.where(keep, 0)[:, None]
             logits = part @ weight.T
             picked = logits.gather(1, index)[:, 0].to(total.dtype)
-            largest, where = logits.max(dim=1, keepdim=True)
             p = torch.softmax(logits, dim=1)  # in and out in the dtype of x, in float32 inside
             # log sum exp from the largest logit and its probability, which spares a float32 copy of all logits
-            log_sum = (largest.to(total.dtype) - p.gather(1, where).to(total.dtype).log())[:, 0]
+            log_sum = logits.amax(1).to(total.dtype) - p.amax(1).to(total.dtype).log()
             total += torch.where(keep, log_sum - picked, 0.0).sum()
             if not (need_x or need_weight):
                 continue
             p.scatter_add_(1, index, torch.full_like(index, -1, dtype=p.dtype))
-            p.masked_fill_(~keep[:, None], 0.0)
+            p.index_fill_(0, (~keep).nonzero()[:, 0], 0.0)
             if dx is not None:
                 torch.mm(p, weight, out=dx[start : start + rows])
             if need_weight:

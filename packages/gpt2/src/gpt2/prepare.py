@@ -40,6 +40,11 @@ def pieces(path: Path, size: int = PIECE) -> Iterator[Piece]:
     """Cut a file: text before a space that follows something else, JSONL after a line."""
     total, start = path.stat().st_size, 0
     lines = path.suffix == ".jsonl"
+    if path.suffix == ".bin":
+        whole = max(4, size // 4 * 4)  # an id has 2 or 4 bytes
+        for start in range(0, total, whole):
+            yield Piece(str(path), start, min(start + whole, total), last=start + whole >= total)
+        return
     with path.open("rb") as file:
         while start < total:
             end = min(start + size, total)
@@ -68,14 +73,19 @@ def encode_piece(piece: Piece, tokenizer: tokenizers.Tokenizer) -> tuple[list[in
     with open(piece.file, "rb") as file:
         file.seek(piece.start)
         raw = file.read(piece.end - piece.start)
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    if piece.file.endswith(".bin"):
+        ids = np.frombuffer(raw, ids_dtype(piece.file, tokenizer)).tolist()
+        if ids and max(ids) >= tokenizer.n_vocab:
+            raise ValueError(f"{piece.file}: holds the id {max(ids)}, but the tokenizer has {tokenizer.n_vocab}")
+        return ids + (end if piece.last else []), int(piece.last)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{piece.file}: byte {piece.start + error.start} is not UTF-8") from None
-    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     if not piece.file.endswith(".jsonl"):
         return tokenizer.encode(text) + (end if piece.last else []), int(piece.last)
-    ids: list[int] = []
+    ids = []
     lines = [line for line in text.split("\n") if line.strip()]
     for line in lines:
         try:
@@ -83,6 +93,19 @@ def encode_piece(piece: Piece, tokenizer: tokenizers.Tokenizer) -> tuple[list[in
         except (json.JSONDecodeError, KeyError, TypeError):
             raise ValueError(f'{piece.file}: a line that is no JSON object with a "text": {line[:60]!r}') from None
     return ids, len(lines)
+
+
+def ids_dtype(file: str, tokenizer: tokenizers.Tokenizer) -> str:
+    """How `bpe encode` stored the ids of FILE.bin: FILE.bin.json says. ValueError if another vocabulary made them."""
+    note = Path(f"{file}.json")
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        dtype, n_vocab = found["dtype"], found["n_vocab"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(f"{file}: `bpe encode` writes {note.name} beside it, which is missing or damaged") from None
+    if dtype not in ("<u2", "<u4") or n_vocab != tokenizer.n_vocab:
+        raise ValueError(f"{file}: ids of a vocabulary of {n_vocab}; the tokenizer has {tokenizer.n_vocab}")
+    return str(dtype)
 
 
 def prepare(
@@ -94,7 +117,7 @@ def prepare(
     workers: int = 1,
     piece_bytes: int = PIECE,
 ) -> dict[str, Any]:
-    """Write the token files of some texts (.txt, or .jsonl with "text") to a folder; returns the index.
+    """Write the token files of texts (.txt, .jsonl with "text", .bin of `bpe encode`) to a folder; returns the index.
 
     The last `held_out` of all tokens is kept for validation.
     """

@@ -198,9 +198,13 @@ def save(model: GPT2, folder: str | Path, *, shard_bytes: int | None = None, sta
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """`write` to a temporary name beside `path`, then rename: what is at `path` is always whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that was killed
+        left.unlink()
     try:
         write(temporary)
         temporary.replace(path)
+    except SafetensorError as error:  # what it raises for a full disk
+        raise OSError(f"{path}: cannot be written ({error})") from None
     finally:
         temporary.unlink(missing_ok=True)
 

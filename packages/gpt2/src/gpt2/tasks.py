@@ -23,6 +23,7 @@ from torch import Tensor
 from gpt2.evaluate import evaluate_text
 from gpt2.model import GPT2
 from gpt2.settings import Task
+from gpt2.siblings import sibling
 from gpt2.tokenizers import Tokenizer
 
 FILES = {  # in the registry of dlpapers_shared.data
@@ -145,11 +146,6 @@ def read_lines(file: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
 
 def published(task: Task) -> Path:
     """The published file of a task, fetched by the package dlpapers_shared of this collection."""
-    try:
-        from dlpapers_shared.data import fetch  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        raise ValueError(
-            f"task: give the file of {task} with --text, or install what fetches it (pip install ./shared)"
-        ) from None
-    path: Path = fetch(FILES[task])
+    otherwise = f"task: give the file of {task} with --text, or install what fetches it"
+    path: Path = sibling("dlpapers_shared.data", "dlpapers-shared", "./shared", otherwise).fetch(FILES[task])
     return path

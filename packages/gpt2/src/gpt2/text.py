@@ -81,8 +81,10 @@ def generate_text(
     seed: int | None = None,
     overflow: Overflow = "rebase",
     write: Callable[[int, str], None] | None = None,
+    on_logprob: Callable[[int, int, float], None] | None = None,
 ) -> list[str]:
-    """Continue texts; returns the continuations. `write(row, text)` is called as text becomes certain.
+    """Continue texts; returns the continuations. `write(row, text)` is called as text becomes certain,
+    `on_logprob(row, token, log-probability)` for each token.
 
     An empty prompt begins a document. Row i draws with seed + i, whatever stands beside it.
     """
@@ -113,8 +115,10 @@ def generate_text(
         generator=generators,
         overflow=overflow,
     )
-    for _ in steps:
-        pass
+    for step in steps:
+        if on_logprob is not None:
+            for row in (~step.done).nonzero()[:, 0].tolist():
+                on_logprob(row, int(step.tokens[row]), float(step.logprobs[row]))
     for row, text in enumerate(streams):
         rest = text.finish()
         if rest and write is not None:

@@ -6,13 +6,13 @@ What the rest of the package asks of a tokenizer is the protocol below.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.metadata
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from gpt2.siblings import sibling
 
 FILE = "gpt2_tokenizer.json"  # beside a model: which tokenizer it was trained with
 
@@ -87,7 +87,8 @@ class BPETokenizer:
     """A tokenizer of the package `bpe`: the name of a published one ("gpt2"), or a file that it trained."""
 
     def __init__(self, source: str) -> None:
-        bpe = _bpe()
+        otherwise = "tokenizer: 'bytes' needs nothing, byte-level BPE the package bpe"
+        bpe = sibling("bpe", "dlpapers-bpe", "./packages/bpe", otherwise)
         self.source = source
         self.file = Path(source) if Path(source).exists() else None
         self.inner = bpe.get_encoding(source) if self.file is None else bpe.Tokenizer.load(source)
@@ -107,18 +108,6 @@ class BPETokenizer:
         if self.file is None:
             return {"kind": "bpe", "name": self.source}
         return {"kind": "bpe", "file": str(self.file), "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest()}
-
-
-def _bpe() -> Any:
-    """The package `bpe` of this collection; a stranger of the same name on PyPI does not count."""
-    try:
-        importlib.metadata.version("dlpapers-bpe")
-        return importlib.import_module("bpe")
-    except (importlib.metadata.PackageNotFoundError, ImportError):
-        raise ValueError(
-            "tokenizer: byte-level BPE needs the package bpe of this collection (pip install ./packages/bpe); "
-            "the tokenizer 'bytes' needs nothing"
-        ) from None
 
 
 def make(name: str) -> Tokenizer:
@@ -169,11 +158,22 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     temporary.replace(folder / FILE)
 
 
-def load(folder: Path, override: str | None = None) -> Tokenizer:
-    """The tokenizer of a model's folder, or the one named; GPT-2's own for a folder that does not say."""
-    if override is not None:
-        return make(override)
+def load(folder: Path, named: str | None = None) -> Tokenizer:
+    """The tokenizer of a model's folder; where the folder does not say, the one named, or else GPT-2's own.
+
+    ValueError for a named one that differs from the folder's.
+    """
     path = folder / FILE
     if not path.exists():
-        return BPETokenizer("gpt2")
-    return from_description(json.loads(path.read_text(encoding="utf-8")), folder)
+        return make(named or "gpt2")
+    found = from_description(json.loads(path.read_text(encoding="utf-8")), folder)
+    if named is not None:
+        check_same(make(named), found, path)
+    return found
+
+
+def check_same(tokenizer: Tokenizer, of_model: Tokenizer, where: Path) -> None:
+    """ValueError unless two tokenizers are the same one, wherever their files lie."""
+    ours, theirs = ({k: v for k, v in t.description().items() if k != "file"} for t in (tokenizer, of_model))
+    if ours != theirs:
+        raise ValueError(f"tokenizer: not the one that the model was trained with, which {where} names")

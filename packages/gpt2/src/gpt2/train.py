@@ -62,10 +62,12 @@ class Trainer:
         folder: str | Path,
         *,
         on_log: Callable[[dict[str, Any]], None] | None = None,
+        on_step: Callable[[int], object] | None = None,
         save_model: Callable[[Path, State], None] | None = None,
     ) -> None:
         self.model, self.data, self.config, self.folder = model, data, config, Path(folder)
         self.on_log = on_log or (lambda _: None)
+        self.on_step = on_step or (lambda _: None)
         self.save_model = save_model or (lambda path, state: save(model, path, state=state))
         self.device = model.wte.weight.device
         self.dtype = resolve_dtype(config.dtype, self.device)
@@ -112,6 +114,7 @@ class Trainer:
                     f"step {step}: the loss is {loss}; {self.folder} keeps the last checkpoint. A lower --lr may help"
                 )
             progress.step += 1
+            self.on_step(progress.step)
             tokens_done += ids.numel()
             evaluate = progress.step % config.eval_every == 0 or progress.step == config.steps
             if evaluate or progress.step % config.log_every == 0 or progress.step == end:
