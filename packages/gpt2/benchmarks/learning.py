@@ -23,7 +23,7 @@ from gpt2.settings import OptimConfig, TrainConfig
 from gpt2.train import Trainer
 
 FOLDER = Path(__file__).parent.parent
-VOCABULARY, STEPS, SEED = 1024, 1800, 1337
+VOCABULARY, STEPS, SEED = 1024, 1320, 1337
 SHAPE = {"context_length": 128, "d_model": 256, "n_heads": 4, "n_layers": 6, "dropout": 0.2}
 TRAIN = TrainConfig(
     steps=STEPS,
@@ -68,6 +68,7 @@ def main() -> None:
         {
             "parameters": model.parameter_count(),
             "training tokens": STEPS * TRAIN.batch_size * model.config.context_length,
+            "steps": STEPS,
             "CPU-seconds": round(seconds),
             "products in": str(trainer.dtype).removeprefix("torch."),
             "loss per token": found["loss_per_token"],

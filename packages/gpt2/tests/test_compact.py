@@ -1,15 +1,20 @@
 """Smaller weights: what they compute is what they stand for, and a trained model says the same with them."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
 from gpt2 import GPT2
 from gpt2.compact import Int8Linear, Transposed, compact, quantise
+from gpt2.compiled import CompiledLinear, library
 from gpt2.devices import bf16_speedup_on_cpu
 from gpt2.evaluate import token_losses
 from gpt2.tokenizers import CharTokenizer
 from small import random_ids, small_model
+
+compiler = pytest.mark.skipif(os.name != "posix" or not shutil.which("cc"), reason="there is no C compiler")
 
 
 @pytest.fixture(scope="module")
@@ -82,26 +87,81 @@ def test_half_is_the_model_cast_to_it(weights):
     assert (small(ids).float() - reference).abs().max() < 16 * unit * reference.abs().max()
 
 
-def test_float16_gives_the_trained_models_greedy_texts(trained):
+def same_greedy_texts(small, trained):
     model, expected, tokenizer = trained
     prompts = [torch.tensor([tokenizer.encode(found["prompt"])]) for found in expected["greedy"]]
     assert len(prompts) == 4
-    small = compact(model, "float16")
-    for prompt in prompts:
-        assert torch.equal(small.generate(prompt, 60, temperature=0.0), model.generate(prompt, 60, temperature=0.0))
+    return all(
+        torch.equal(small.generate(p, 60, temperature=0.0), model.generate(p, 60, temperature=0.0)) for p in prompts
+    )
 
 
-def test_int8_changes_the_perplexity_by_less_than_one_percent(trained, data_file):
+def test_float16_gives_the_trained_models_greedy_texts(trained):
+    assert same_greedy_texts(compact(trained[0], "float16"), trained)
+
+
+@compiler
+@pytest.mark.parametrize("weights", ["float32", "float16"])
+def test_compiled_products_give_the_trained_models_greedy_texts(trained, weights):
+    assert same_greedy_texts(compact(trained[0], weights, compiled=True), trained)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=compiler)])
+def test_int8_changes_the_perplexity_by_less_than_one_percent(trained, data_file, compiled):
     model, _, tokenizer = trained
     text = data_file("text/tinyshakespeare.txt").read_text()[-6000:]
     ids = torch.tensor(tokenizer.encode(text))
-    before, after = (token_losses(m, ids).double().mean().exp() for m in (model, compact(model, "int8")))
+    small = compact(model, "int8", compiled)
+    before, after = (token_losses(m, ids).double().mean().exp() for m in (model, small))
     assert before != after
     assert abs(after / before - 1) < 0.01
     # decoding takes another product than evaluation does, one row at a time
-    steps = compact(model, "int8").generate([ids[:8].tolist()], 30, temperature=0.0, return_logprobs=True)[1][0]
-    exact = model.generate([ids[:8].tolist()], 30, temperature=0.0, return_logprobs=True)[1][0]
+    options = {"temperature": 0.0, "return_logprobs": True}
+    steps, exact = (m.generate([ids[:8].tolist()], 30, **options)[1][0] for m in (small, model))
     assert abs(float(steps.mean() - exact.mean())) < 0.05
+
+
+@compiler
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("d_in", [64, 71])
+def test_compiled_products_are_those_of_their_weights(weights, d_in):
+    """Whatever is left over: rows, outputs and inputs that fill no block."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(11, d_in), torch.randn(11)
+    scale = None
+    if weights == "int8":
+        weight, scale = quantise(weight)
+    elif weights == "float16":
+        weight = weight.half()
+    stands_for = weight.float() if scale is None else weight * scale[:, None]
+    for b in (bias, None):
+        layer = CompiledLinear(weight, scale, b)
+        for rows in (1, 3, 4, 8, 15, 33):
+            x = torch.randn(rows, d_in)
+            expected = x.double() @ stands_for.double().T + (0 if b is None else b)
+            assert (layer(x) - expected).abs().max() < 1e-4
+            assert torch.equal(layer(x[None])[0], layer(x))
+
+
+@compiler
+def test_a_compiled_model_is_the_model():
+    model = small_model(torch.float32)
+    ids = random_ids(model, 2, 9)
+    assert (compact(model, "float32", compiled=True)(ids) - model(ids)).abs().max() < 1e-4
+    assert (compact(model, "int8", compiled=True)(ids) - dequantised(model)(ids)).abs().max() < 1e-4
+    untied = small_model(torch.float32, tied=False)
+    assert (compact(untied, "float16", compiled=True)(ids) - untied(ids)).abs().max() < 0.05
+
+
+def test_without_a_compiler_it_is_said(monkeypatch):
+    library.cache_clear()
+    for name, complaint in [("/nowhere/cc", "does not start"), ("false", "cannot")]:
+        monkeypatch.setenv("CC", name)
+        with pytest.raises(ValueError, match=complaint):
+            compact(small_model(torch.float32), "int8", compiled=True)
+    with pytest.raises(ValueError, match="products in float32, float16 and int8"):
+        compact(small_model(torch.float32), "bfloat16", compiled=True)
+    library.cache_clear()
 
 
 def test_int8_takes_a_quarter_of_the_memory():

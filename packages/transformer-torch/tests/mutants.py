@@ -11,7 +11,7 @@ MUTANTS = [
     Mutant("attention.py", "(q / math.sqrt(q.size(-1)))", "(q / q.size(-1))", "scaling by d_k", PARITY),
     Mutant("attention.py", ".softmax(-1).masked_fill(~mask, 0.0)", ".softmax(-1)", "an empty query attends evenly", PROPERTIES),
     Mutant("attention.py", "dtype=torch.bool, device=device).tril()", "dtype=torch.bool, device=device).tril(1)", "the mask lets the next token through", PROPERTIES),
-    Mutant("attention.py", "mask | ~some", "mask", "the fused kernel gets rows without any key", PARITY),
+    Mutant("attention.py", "mask | ~some).masked_fill(~some, 0.0)", "mask | ~some)", "an empty query of the fused kernel attends evenly", PARITY),
     Mutant("attention.py", "self.split_heads(k), self.split_heads(v)\n\n    def queries_keys", "self.split_heads(v), self.split_heads(k)\n\n    def queries_keys", "keys and values of the memory swapped", PARITY),
     Mutant("attention.py", "self.n_heads, -1).transpose(1, 2)", "-1, self.n_heads).permute(0, 3, 1, 2)", "heads cut across", PARITY),
     Mutant("attention.py", "x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)", "x.reshape(x.size(0), self.n_heads, x.size(1), -1)", "heads reshaped without transposing", PARITY),

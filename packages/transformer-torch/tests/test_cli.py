@@ -120,7 +120,8 @@ def test_own_text_trains_and_resumes(tmp_path, call):
     text = ["--src", "a", "--tgt", "b", "--valid-src", "a", "--valid-tgt", "b", "--vocab", "words"]
     sizes = [*TINY, "--n-heads", "2", "--n-layers", "1", "--warmup", "3"]
     assert call("train", *text, *sizes, "--out", "m", cwd=tmp_path)[0] == 0
-    assert call("train", "--resume", "--out", "m", cwd=tmp_path)[0] == 0
+    status, _, said = call("train", "--resume", "--out", "m", cwd=tmp_path)
+    assert status == 0, said
     (tmp_path / "a").write_text("ein Hund\nzwei Hunde\ndas Kind\n" * 5, encoding="utf-8")
     status, _, said = call("train", "--resume", "--out", "m", cwd=tmp_path)
     assert status == 2

@@ -104,9 +104,10 @@ def test_label_smoothing_of_padding_alone_is_zero_even_where_logits_are_infinite
     assert float(logits.grad.abs().max()) == 0.0
 
 
-def test_dropout_stands_where_section_5_4_puts_it(monkeypatch):
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_dropout_stands_where_section_5_4_puts_it(monkeypatch, norm):
     """After both embeddings and each sub-layer, and nowhere else: 2 + 2 * n + 3 * n calls."""
-    model = model_of(dropout=0.5).train()
+    model = model_of(norm, dropout=0.5).train()
     seen = []
 
     def counting(x, p, training):

@@ -48,7 +48,7 @@ class Evaluate:
 
         if self.text is None and self.task is None:
             raise ValueError("text: give a text with --text, or a --task")
-        model = compact(load(self.model), self.weights).to(resolve_device(self.device))
+        model = compact(load(self.model).to(resolve_device(self.device)), self.weights)
         tokenizer = tokenizers.load(self.model, self.tokenizer)
         tokenizers.check(tokenizer, model.config.vocab_size)
         if self.task is None and self.text is not None:
@@ -85,6 +85,8 @@ class Generate:
     """Print each token with its log-probability under the model, a line for each, after the text."""
     weights: Weights = "float32"
     """Smaller weights are read faster: float16 says the same, int8 nearly so (meant for a CPU)."""
+    compile: bool = False
+    """Build the products with this machine's C compiler: seconds to start, then as fast as memory can be read."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"
@@ -100,7 +102,7 @@ class Generate:
 
         if self.samples < 1:
             raise ValueError(f"samples: {self.samples} is not a positive number")
-        model = compact(load(self.model), self.weights).to(resolve_device(self.device))
+        model = compact(load(self.model).to(resolve_device(self.device)), self.weights, self.compile)
         tokenizer = tokenizers.load(self.model, self.tokenizer)
 
         def answer(prompt: str) -> None:

@@ -10,6 +10,7 @@ row of a matrix to 127 steps of its largest element:
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
+from gpt2.compiled import CompiledLinear
 from gpt2.devices import resolve_dtype
 from gpt2.model import GPT2, Block, Projection
 from gpt2.settings import Weights
@@ -40,10 +42,13 @@ def quantise(weight: Float[Tensor, "d_out d_in"]) -> tuple[Int8[Tensor, "d_out d
 class Transposed(nn.Module):
     """A projection y = x W + b whose W is stored (d_out, d_in)."""
 
-    def __init__(self, projection: Projection) -> None:
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(projection.weight.T.contiguous())
-        self.bias = projection.bias
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Apply it to the last axis."""
@@ -75,47 +80,60 @@ class Int8Linear(nn.Module):
         return y.view(*x.shape[:-1], -1)
 
 
-class Int8Embedding(nn.Module):
-    """Rows of an int8 matrix, multiplied out when they are looked up. The head has the same matrix."""
+class SmallEmbedding(nn.Module):
+    """Rows of a float16 or int8 matrix, made float32 when they are looked up. The head has the same matrix."""
 
     weight: Tensor
-    scale: Tensor
+    scale: Tensor | None
 
-    def __init__(self, weight: Int8[Tensor, "vocab d_model"], scale: Float[Tensor, " vocab"]) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor | None) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
 
     def forward(self, ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens d_model"]:
         """The vectors of tokens."""
-        return self.weight[ids].to(self.scale.dtype) * self.scale[ids][..., None]
+        vectors = self.weight[ids].float()
+        return vectors if self.scale is None else vectors * self.scale[ids][..., None]
 
 
 @torch.no_grad()
-def compact(model: GPT2, weights: Weights) -> GPT2:
+def compact(model: GPT2, weights: Weights, compiled: bool = False) -> GPT2:
     """A copy for generation and evaluation whose weights take 2 bytes (float16, bfloat16) or 1 (int8).
 
-    With float32 the model itself. ValueError for bfloat16 on a CPU that cannot multiply in it.
+    `compiled`: with the products of gpt2.compiled, which keep activations in float32; on a CPU only. ValueError without
+    a C compiler, or for bfloat16 on a CPU that cannot multiply in it.
     """
-    if weights == "float32":
+    if compiled and (weights == "bfloat16" or model.wte.weight.device.type != "cpu"):
+        raise ValueError("compile: there are products in float32, float16 and int8, on a CPU")
+    if weights == "float32" and not compiled:
         return model
-    if weights != "int8":
-        resolve_dtype(weights, model.wte.weight.device)
     small = copy.deepcopy(model).requires_grad_(False).eval()
-    if weights != "int8":
-        small = small.to(getattr(torch, weights))
-    for block in cast(list[Block], list(small.h)):
-        for part in (block.attn, block.mlp):
-            projections = cast(dict[str, Projection], dict(part.named_children()))
-            for name, projection in projections.items():
-                new = Transposed(projection) if weights != "int8" else _int8(projection.weight.T, projection.bias)
-                setattr(part, name, new.requires_grad_(False))
-    if weights == "int8":
-        small.lm_head = _int8(small.lm_head.weight, None)  # type: ignore[assignment]
-        of_head = small.lm_head if model.config.tied else _int8(small.wte.weight, None)
-        small.wte = Int8Embedding(of_head.weight, of_head.scale)  # type: ignore[assignment,arg-type]
+    if not compiled and weights != "int8":
+        small = small.to(resolve_dtype(weights, model.wte.weight.device))
+        _replace(small, lambda weight, bias: Transposed(weight, cast(Tensor, bias)))
+        return small
+
+    def linear(weight: Tensor, bias: Tensor | None) -> Int8Linear | CompiledLinear:
+        scale = None
+        if weights == "int8":
+            weight, scale = quantise(weight)
+        elif weights == "float16":
+            weight = weight.half()
+        return CompiledLinear(weight, scale, bias) if compiled else Int8Linear(weight, cast(Tensor, scale), bias)
+
+    _replace(small, linear)
+    small.lm_head = head = linear(small.lm_head.weight, None)  # type: ignore[assignment]
+    if weights != "float32":
+        of_head = head if model.config.tied else linear(small.wte.weight, None)
+        small.wte = SmallEmbedding(of_head.weight, of_head.scale)  # type: ignore[assignment]
     return small
 
 
-def _int8(weight: Tensor, bias: Tensor | None) -> Int8Linear:
-    return Int8Linear(*quantise(weight.contiguous()), bias)
+def _replace(model: GPT2, linear: Callable[[Tensor, Tensor | None], nn.Module]) -> None:
+    """Put `linear` of the weights, (out, in), and the bias of each projection in its place."""
+    for block in cast(list[Block], list(model.h)):
+        for part in (block.attn, block.mlp):
+            projections = cast(dict[str, Projection], dict(part.named_children()))
+            for name, projection in projections.items():
+                setattr(part, name, linear(projection.weight.T.contiguous(), projection.bias))

@@ -46,6 +46,21 @@ def largest(logits: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, 
     return best, columns.gather(1, at)
 
 
+def most_probable(logits: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
+    """The k largest log-probabilities of each row and their columns; the logits are used up.
+
+    A few rows at a time, which stay in the processor's cache while maxima, exponentials and their sum are taken.
+    """
+    log_p, columns = [], []
+    for rows in logits.split(32):
+        rows = rows.float()
+        best, ids = largest(rows, k)
+        top = best[:, :1]
+        log_p.append(best - top - rows.sub_(top).exp_().sum(-1, keepdim=True).log())
+        columns.append(ids)
+    return torch.cat(log_p), torch.cat(columns)
+
+
 def _checked(model: Transformer, src: Tensor, bos: int, eos: int, extra: int) -> None:
     for name, token in (("bos", bos), ("eos", eos)):
         if not 0 <= token < model.config.vocab_size:
@@ -154,11 +169,11 @@ def _grow(
 ) -> Int[Tensor, "n K"]:
     """One step of the search; returns from which beam each alive hypothesis came."""
     n = len(pools.sentences)
-    logits = state.step(pools.alive[:, :, -1].flatten()).float()
+    logits = state.step(pools.alive[:, :, -1].flatten())
     # only the 2K best of each beam can be among the 2K best of all: no softmax over the vocabulary is written out
     most = min(2 * beam, logits.size(-1))
-    best, ids = largest(logits, most)
-    log_p = (pools.log_p.flatten()[:, None] + best - logits.logsumexp(-1, keepdim=True)).view(n, -1)
+    best, ids = most_probable(logits, most)
+    log_p = (pools.log_p.flatten()[:, None] + best).view(n, -1)
     top, chosen = log_p.topk(min(2 * beam, log_p.size(1)))
     parents, tokens = chosen // most, ids.view(n, -1).gather(1, chosen)
     ends = tokens == eos

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from transformer_torch.config import TrainConfig, TransformerConfig, from_dict
 
 Kind = Literal["characters", "words", "subwords"]
+PATHS = ("src", "tgt", "valid_src", "valid_tgt")
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,11 @@ class Recipe:
         """The recipe in a `config.json`; ValueError if there is none."""
         if not isinstance(values, dict) or not {"data", "model", "train"} <= values.keys():
             raise ValueError(f"{where}: not the configuration of a run")
-        data = from_dict(DataConfig, values["data"], where)
-        paths = {
-            name: Path(v) for name, v in vars(data).items() if isinstance(v, str) and name not in ("data", "vocab")
-        }
-        model, train = (
-            from_dict(kind, values[k], where) for kind, k in ((TransformerConfig, "model"), (TrainConfig, "train"))
-        )
-        return cls(replace(data, **paths), model, train)
+        data = values["data"]
+        if isinstance(data, dict):
+            data = {name: Path(v) if name in PATHS and v is not None else v for name, v in data.items()}
+        parts = ((DataConfig, data), (TransformerConfig, values["model"]), (TrainConfig, values["train"]))
+        return cls(*(from_dict(kind, part, where) for kind, part in parts))
 
 
 SMALL = TransformerConfig(8000, d_model=256, n_heads=8, n_layers=3, d_ff=1024, max_length=256)
