@@ -8,11 +8,11 @@ import sys
 import sacrebleu
 
 SIZES = ("--vocab-size", "2000", "--d-model", "128", "--n-heads", "4", "--n-layers", "2", "--d-ff", "512")
-TRAINING = ("--steps", "700", "--max-tokens", "2048", "--warmup", "150", "--decay", "500", "--valid-every", "700")
-BLEU = 8.0
+TRAINING = ("--norm", "pre", "--steps", "700", "--max-tokens", "2048", "--warmup", "150", "--decay", "500", "--valid-every", "700")
+BLEU = 12.0  # it was 17.5
 
 
-def test_a_minute_of_training_beats_8_bleu(data_file, tmp_path):
+def test_a_minute_of_training_beats_12_bleu(data_file, tmp_path):
     data_file("mt/train.de.gz")  # skips where the data is not to be had
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
