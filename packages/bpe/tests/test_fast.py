@@ -126,7 +126,7 @@ def test_wrong_arguments(encoders):
         with pytest.raises(ValueError, match="ends"):
             encoders["gpt2"].encode_pieces(b"abc", ends)
     with pytest.raises(ValueError, match="num_threads"):
-        encoders["gpt2"].encode_batch([b"a"], 0)
+        encoders["gpt2"].encode_batch(["a"], 0)
     with pytest.raises(ValueError, match="ties"):
         fast.train({b"ab": 1}, 1, "last")
 
@@ -150,12 +150,13 @@ def test_large_given_pieces(encoders):
 @pytest.mark.parametrize("pattern", [*PATTERNS, None])
 def test_every_way_to_encode_gives_the_same(pattern, encoders, topics):
     encoder = encoders[pattern]
-    texts = [t.encode() for t in topics[:40]] + [b"", b"a", "日本".encode() * 9000]
+    documents = ["", "hel", "lo", *topics[:40], "", "a", "日本" * 9000]  # "hello" is one piece, here it is two
+    texts = [document.encode() for document in documents]
     each = [encoder.encode(t).tolist() for t in texts]
     assert [encoder.encode_to_list(t) for t in texts] == each
     assert [encoder.count(t) for t in texts] == list(map(len, each))
     for threads in (1, 2, 5):
-        assert [ids.tolist() for ids in encoder.encode_batch(texts, threads)] == each
+        assert [ids.tolist() for ids in encoder.encode_batch(documents, threads)] == each
     assert [encoder.encode_pieces(t, encoder.split(t)).tolist() for t in texts] == each
     assert [encoder.decode(ids) for ids in each] == [encoder.decode(np.array(ids)) for ids in each] == texts
 

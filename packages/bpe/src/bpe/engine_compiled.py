@@ -50,7 +50,7 @@ class CompiledEngine:
     def encode_arrays(self, texts: Sequence[str], num_threads: int) -> list[Ids]:
         """The same as arrays."""
         if self._split is None:
-            return self._encoder.encode_batch([text.encode() for text in texts], num_threads)
+            return self._encoder.encode_batch(texts, num_threads)
         return [self.encode_array(text) for text in texts]
 
     def count(self, text: str) -> int:

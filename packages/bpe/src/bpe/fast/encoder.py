@@ -19,6 +19,8 @@ from bpe.fast.memory import Addresses, class_rows, zeroed_words
 
 Ids = NDArray[np.uint32]
 FEW = 256  # texts up to this many bytes have their integers made anew
+ALONE = (1, None, None)  # one document: what the kernel is told of documents
+TASK = 1 << 20  # characters that a thread encodes in one call
 SMALL = BLOCK  # texts up to this many bytes leave their ids in a thread's own array
 
 
@@ -130,6 +132,18 @@ def keys(tokens: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
 
 
+def together(texts: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
+    """Neighbouring texts in groups, each of which is full when it has `limit` characters."""
+    first = size = 0
+    for after, text in enumerate(texts, start=1):
+        size += len(text)
+        if size >= limit:
+            yield texts[first:after]
+            first, size = after, 0
+    if first < len(texts):
+        yield texts[first:]
+
+
 class NumbaEncoder:
     """Ordinary text to ids and back, for one vocabulary and one pattern. May be used from several threads at once.
 
@@ -173,7 +187,7 @@ class NumbaEncoder:
             scratch = self._idle.pop()
         except IndexError:
             scratch = Scratch(self._shared)
-        count = self._encode(*scratch.arguments, data, n, self._kind, 1, None, scratch.out_address)
+        count = self._encode(*scratch.arguments, data, n, self._kind, 1, None, scratch.out_address, *ALONE)
         ids: list[int] = scratch.out[:count].tolist() if n <= FEW else self.to_list(scratch.out[:count])
         self._idle.append(scratch)
         return ids
@@ -196,17 +210,31 @@ class NumbaEncoder:
             raise ValueError(f"ends: the last one has to be the number of bytes, {len(data)}")
         return self._encode_ends(data, places.astype(np.uint64))
 
-    def encode_batch(self, texts: Sequence[bytes], num_threads: int = 1) -> list[Ids]:
+    def encode_batch(self, texts: Sequence[str], num_threads: int = 1) -> list[Ids]:
         """Ids of each text. Threads run at once: the kernels need no interpreter."""
         if num_threads < 1:
             raise ValueError(f"num_threads: {num_threads} is below 1")
-        if num_threads == 1 or len(texts) < 2:
-            return [self.encode(text) for text in texts]
-        share = -(-len(texts) // (8 * num_threads))  # several texts per task, but enough tasks to even the load
-        tasks = [texts[i : i + share] for i in range(0, len(texts), share)]
+        limit = min(TASK, sum(map(len, texts)) // (4 * num_threads) + 1)  # enough tasks to even the load
+        tasks = list(together(texts, limit))
+        if num_threads == 1 or len(tasks) == 1:
+            return [ids for task in tasks for ids in self._encode_documents(task)]
         with ThreadPoolExecutor(num_threads) as threads:
-            done = threads.map(lambda task: [self.encode(text) for text in task], tasks)
-            return [ids for task in done for ids in task]
+            return [ids for done in threads.map(self._encode_documents, tasks) for ids in done]
+
+    def _encode_documents(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of each text, by one call of the kernel; they lie in one array."""
+        if len(texts) == 1:
+            return [self.encode(texts[0].encode())]
+        parts = [text.encode() for text in texts]
+        lengths = np.fromiter(map(len, parts), dtype=np.uint64, count=len(texts))
+        ends, counts = np.cumsum(lengths), np.zeros(len(texts), dtype=np.uint64)
+        pieces = None if self.pattern else ends[lengths > 0]
+        documents = len(texts), ends.ctypes.data, counts.ctypes.data
+        with self._scratch() as scratch:
+            out, count = self._run(scratch, b"".join(parts), True, pieces, documents)
+            ids = out[:count].copy()
+        stops = np.cumsum(counts).tolist()
+        return [ids[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
     def count(self, data: bytes) -> int:
         """Number of ids of a text, which are not kept."""
@@ -237,14 +265,21 @@ class NumbaEncoder:
             out, count = self._run(scratch, data, True, ends)
             return out[:count].copy() if out is scratch.out else out[:count]
 
-    def _run(self, scratch: Scratch, data: bytes, keep: bool, ends: NDArray[np.uint64] | None) -> tuple[Ids, int]:
+    def _run(
+        self,
+        scratch: Scratch,
+        data: bytes,
+        keep: bool,
+        ends: NDArray[np.uint64] | None,
+        documents: tuple[int, int | None, int | None] = ALONE,
+    ) -> tuple[Ids, int]:
         """Encode, with more scratch memory as often as a piece needs it; where the ids are and how many."""
         n = len(data)
         given = None if ends is None else ends.ctypes.data
         kind = self._kind if ends is None else layout.GIVEN
         while True:
             out = scratch.out if n <= SMALL or not keep else np.empty(n, dtype=np.uint32)  # ids never outnumber bytes
-            count: int = self._encode(*scratch.arguments, data, n, kind, keep, given, out.ctypes.data)
+            count: int = self._encode(*scratch.arguments, data, n, kind, keep, given, out.ctypes.data, *documents)
             if count >= 0:
                 break
             scratch.reserve_more(n)

@@ -30,7 +30,7 @@ from typing import Any
 PROGRAMS: dict[str, dict[str, str]] = {
     "encoder": {
         "vocabulary": "u8 u32 u64 bytes i p p p",
-        "encode": "u8 u32 u64 bytes i i i q p",
+        "encode": "u8 u32 u64 bytes i i i q p i q q",
         "split": "u8 u32 u64 bytes i i q",
         "decode": "p i q i bytes b",
         "decoded_size": "p i q i",

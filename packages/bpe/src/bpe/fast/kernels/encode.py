@@ -139,40 +139,61 @@ def collect(block: Block, length: int) -> int:
 
 
 @jit
-def encode(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, keep: int, piece_ends: Any, out: Any) -> int:
+def encode(
+    u8: Any,
+    u32: Any,
+    u64: Any,
+    data: U8,
+    n: int,
+    pattern: int,
+    keep: int,
+    piece_ends: Any,
+    out: Any,
+    documents: int,
+    document_ends: Any,
+    counts: Any,
+) -> int:
     """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a piece needs more scratch memory.
 
     With keep = 0 they are only counted. Those of a batch are put together in `ids`, which stays in the innermost cache:
     few at a time and past the last of them, as pieces are written, the long `out` would keep the processor waiting.
+
+    The bytes may be several documents, one after the other: no piece reaches over their ends, and `counts` gets the
+    number of ids of each. One call for many: two threads that come back for each would wait for the interpreter's lock.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
     at = position = piece = zero = int64(0)
-    while position < n:
-        make_room(memory)
-        if pattern == GIVEN:
-            length = given_block(block, data, position, n, piece_ends, piece)
-        else:
-            length = next_block(block, data, position, n, pattern)
-        if length == 0:
-            return -1
-        if pattern == GIVEN:
-            while int64(piece_ends[piece]) < position + length:
+    for document in range(documents):
+        end = n if documents == 1 else int64(document_ends[document])
+        before = at
+        while position < end:
+            make_room(memory)
+            if pattern == GIVEN:
+                length = given_block(block, data, position, end, piece_ends, piece)
+            else:
+                length = next_block(block, data, position, end, pattern)
+            if length == 0:
+                return -1
+            if pattern == GIVEN:
+                while int64(piece_ends[piece]) < position + length:
+                    piece += 1
                 piece += 1
-            piece += 1
-        if memory.facts[DIVIDE] and not block.state[ASCII]:
-            divide(block, u8[JOINED], length)
-        pieces = collect(block, length)
-        start = first = zero
-        while first < pieces:
-            last = min(first + BATCH, pieces)
-            count = look_up(memory, merger, start, first, last, memory.ids, zero)
-            if keep:
-                for i in range(count):
-                    out[at + i] = memory.ids[i]
-            at += count
-            start = int64(block.ends[last - 1])
-            first = last
-        position += length
+            if memory.facts[DIVIDE] and not block.state[ASCII]:
+                divide(block, u8[JOINED], length)
+            pieces = collect(block, length)
+            start = first = zero
+            while first < pieces:
+                last = min(first + BATCH, pieces)
+                count = look_up(memory, merger, start, first, last, memory.ids, zero)
+                if keep:
+                    for i in range(count):
+                        out[at + i] = memory.ids[i]
+                at += count
+                start = int64(block.ends[last - 1])
+                first = last
+            position += length
+        if documents > 1:
+            counts[document] = uint64(at - before)
     return at
 
 
