@@ -136,7 +136,7 @@ class Trainer:
                         yield entry
                         return
                 yield entry  # logged before the checkpoint: a resumed run forgets what is logged beyond it
-            stop = parallel.total(interrupted.is_set(), self.device) > 0
+            stop = parallel.total(float(interrupted.is_set()), self.device) > 0
             if evaluate or progress.step == end or stop:
                 self.checkpoint()
             if stop:
