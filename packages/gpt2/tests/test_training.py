@@ -53,6 +53,16 @@ def test_float16_learns_with_its_scaler(tmp_path):
     assert all(p.isfinite().all() for p in trainer.model.parameters())
 
 
+def test_the_log_says_how_fast_it_went(tmp_path):
+    Trainer(fresh(), Data(), settings(steps=2, mfu=True), tmp_path).run()
+    for entry in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()):
+        assert entry["tokens"] == entry["step"] * 8 * 16
+        assert entry["tokens_per_second"] > 0
+        assert 0 < entry["mfu"] < 1
+        peak = entry["tflops"] / entry["mfu"]
+        assert 1e-3 < peak < 1e4  # a matrix product has some GFLOP/s at least
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, optimizer):
     config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup=3))
