@@ -28,9 +28,11 @@ SIDES = {  # name, bytes of a weight
     "float32": ("gpt2, float32", 4),
     "hf": ("Hugging Face generate, float32", 4),
     "ct2-float32": ("CTranslate2, float32", 4),
+    "float32-compiled": ("gpt2, float32, compiled", 4),
     "float16": ("gpt2, float16", 2),
-    "bfloat16": ("gpt2, bfloat16", 2),
+    "float16-compiled": ("gpt2, float16, compiled", 2),
     "int8": ("gpt2, int8", 1),
+    "int8-compiled": ("gpt2, int8, compiled", 1),
     "ct2-int8": ("CTranslate2, int8", 1),
     "nanogpt": ("nanoGPT, float32, no cache", 4),
 }
@@ -76,7 +78,8 @@ def make(side: str, batch: int, threads: int, folder: Path) -> Callable[[], Any]
         middle = PROMPT + new // 2 - NANOGPT_NEW // 2  # its time grows with the text: the middle is the mean
         text = torch.randint(50257, (batch, middle))
         return lambda: peer.generate(text, NANOGPT_NEW).tolist()
-    small = compact(model, side)  # type: ignore[arg-type]
+    weights, _, compiled = side.partition("-")
+    small = compact(model, weights, bool(compiled))  # type: ignore[arg-type]
     del model
     return lambda: small.generate(ids, new, temperature=0.0)[:, PROMPT:].tolist()
 
@@ -84,7 +87,7 @@ def make(side: str, batch: int, threads: int, folder: Path) -> Callable[[], Any]
 def main(batch: int, threads: int) -> None:
     """Compare and record."""
     clock: Any = "cpu" if threads == 1 else "wall"
-    chosen = [side for side in SIDES if batch == 1 or side not in ("nanogpt", "bfloat16")]
+    chosen = [side for side in SIDES if batch == 1 or side != "nanogpt"]
     with tempfile.TemporaryDirectory() as temporary:
         torch.manual_seed(0)
         model = GPT2(GPT2Config.named("124M"))
@@ -112,13 +115,14 @@ def main(batch: int, threads: int) -> None:
     rows: list[dict[str, Any]] = []
     for side, tokens in zip(chosen, answers, strict=False):
         name, size = SIDES[side]
+        peer = f"ct2-{side.partition('-')[0]}"
         pairs = [(a, b) for x, y in zip(tokens, answers[0], strict=True) for a, b in zip(x, y, strict=False)]
         rows.append(
             {
                 "side": name,
                 "ms a token": 1e3 * median(times(side)),
                 "Hugging Face's time / its": ratio("hf", side),
-                "CTranslate2's of this size / its": ratio(f"ct2-{side}", side) if f"ct2-{side}" in chosen else None,
+                "CTranslate2's of this size / its": ratio(peer, side) if peer in chosen else None,
                 "share of the read bandwidth": weights * size / median(times(side)) / bandwidth,
                 "same tokens as float32": None if side == "nanogpt" else sum(a == b for a, b in pairs) / len(pairs),
             }

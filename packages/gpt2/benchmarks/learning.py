@@ -1,6 +1,6 @@
 """From scratch in 20 CPU-minutes: a GPT-2 on tiny shakespeare, its tokenizer too. Needs the package bpe.
 
-python benchmarks/learning.py          # writes results/learning.json; one thread
+python benchmarks/learning.py          # writes results/learning.json and learning-steps.json; one thread
 """
 
 from __future__ import annotations
@@ -58,7 +58,14 @@ def main() -> None:
         model = GPT2(GPT2Config(vocab_size=tokenizer.n_vocab, eos_id=tokenizer.eos_id, **SHAPE))
         data = Windows(files, model.config.context_length, SEED)
         began = time.process_time()
-        trainer = Trainer(model, data, TRAIN, folder / "run", on_log=show)
+        on_the_way: list[dict[str, Any]] = []
+
+        def on_log(entry: dict[str, Any]) -> None:
+            if "val_loss" in entry:
+                on_the_way.append(entry)
+                print(entry, file=sys.stderr, flush=True)
+
+        trainer = Trainer(model, data, TRAIN, folder / "run", on_log=on_log)
         trainer.run()
         seconds = time.process_time() - began
         model.eval()
@@ -88,13 +95,21 @@ def main() -> None:
             "on one thread."
         ),
     )
+    record_steps(on_the_way)
     print(rows[0])
 
 
-def show(entry: dict[str, Any]) -> None:
-    """Validations, on stderr."""
-    if "val_loss" in entry:
-        print(entry, file=sys.stderr, flush=True)
+def record_steps(entries: list[dict[str, Any]]) -> None:
+    """The losses on the way, for those who watch a run of their own."""
+    write_record(
+        FOLDER / "results" / "learning-steps.json",
+        title="Losses on the way of that training",
+        command="python packages/gpt2/benchmarks/learning.py",
+        seed=SEED,
+        rows=[{"step": e["step"], "its batch": e["loss"], "validation": e["val_loss"]} for e in entries],
+        distributions=["torch"],
+        note="Nats per token; the validation is the last 2% of the training text, not the held-out text of the result.",
+    )
 
 
 if __name__ == "__main__":

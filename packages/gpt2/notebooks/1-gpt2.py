@@ -142,6 +142,13 @@ print("relative change of the residual stream after each layer:", [round(c, 2) f
 # %%
 from gpt2.sampling import filter_logits
 
+
+def shown(byte):
+    """A byte as one sign."""
+    letter = chr(int(byte))
+    return {" ": "␣", "\n": "¶"}.get(letter, letter if letter.isascii() and letter.isprintable() else "·")
+
+
 texts = {"sure": "the value of the val", "unsure": "the value of the "}
 ways = {
     "the model": {},
@@ -156,7 +163,7 @@ for row, (certainty, text) in zip(axes, texts.items(), strict=True):
     with torch.no_grad():
         logits = model(torch.tensor([tokenizer.encode(text)]))[0, -1]
     order = logits.argsort(descending=True)[:20]
-    letters = [repr(chr(int(i)))[1:-1].replace(" ", "␣") for i in order]
+    letters = [shown(i) for i in order]
     for axis, (name, options) in zip(row, ways.items(), strict=True):
         p = filter_logits(logits, **options).softmax(-1)
         kept[certainty, name] = int((p > 0).sum())
@@ -212,7 +219,7 @@ figure, axis = plt.subplots(figsize=(13, 2.8), layout="constrained")
 image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
 for depth in range(len(p)):
     for position in range(row.shape[1]):
-        letter = repr(chr(int(guess[depth, position])))[1:-1].replace(" ", "␣")
+        letter = shown(guess[depth, position])
         colour = "white" if share[depth, position] > 0.6 else "black"
         axis.text(position, depth, letter, ha="center", va="center", color=colour, fontsize=9, family="monospace")
 axis.set_xticks(range(len(sentence)), sentence.replace(" ", "␣"), family="monospace")

@@ -1,6 +1,7 @@
 """The command line as a user meets it; the README's blocks, in test_house.py, run it as real processes."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -172,3 +173,15 @@ def test_logprobs_are_those_of_the_tokens(folder):
         expected = model(torch.tensor([ids[:-1]]))[0, 2:].log_softmax(-1).max(-1)
     assert [line.split()[1] for line in lines] == [repr(c) for c in text[3:]]
     assert [float(line.split()[0]) for line in lines] == pytest.approx(expected.values.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("options", [["--weights", "float16"], ["--weights", "int8"], ["--compile"]])
+def test_smaller_weights_from_the_command_line(folder, options):
+    if "--compile" in options and not shutil.which("cc"):
+        pytest.skip("there is no C compiler")
+    writing = ["generate", folder, "--prompt", "012", "--max-new-tokens", 8, "--temperature", 0]
+    done, plain = run(*writing, *options), run(*writing)
+    assert done.returncode == 0
+    assert done.stdout[:4] == plain.stdout[:4]  # int8 may go another way later on
+    if "int8" not in options:
+        assert done.stdout == plain.stdout

@@ -115,6 +115,9 @@ def test_a_run_of_another_config_is_not_resumed(data, tmp_path):
         assert complaint in done.stderr
         assert done.stderr.count("\n") == 1
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    done = run("train", data, "--out", tmp_path / "nothing", *SMALL, "--resume")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "to resume from" in done.stderr
 
 
 def test_a_curve_is_drawn_or_what_draws_it_is_named(data, tmp_path, monkeypatch):

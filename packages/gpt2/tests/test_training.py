@@ -42,6 +42,27 @@ def test_it_overfits_one_batch(tmp_path):
     assert loss < 0.05
 
 
+def test_float16_learns_with_its_scaler(tmp_path):
+    trainer = Trainer(fresh(), Data(), settings(dtype="float16"), tmp_path)
+    trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0**30})
+    batch = Data().batch(0, 8)
+    values = [trainer.step(*batch, lr=1e-2)[0] for _ in range(40)]
+    assert values[1] == values[0]  # the first steps overflow, are left out, and lower the scale
+    assert trainer.scaler.get_scale() < 2**30
+    assert values[-1] < 0.5 * values[0]
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+
+
+def test_the_log_says_how_fast_it_went(tmp_path):
+    Trainer(fresh(), Data(), settings(steps=2, mfu=True), tmp_path).run()
+    for entry in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()):
+        assert entry["tokens"] == entry["step"] * 8 * 16
+        assert entry["tokens_per_second"] > 0
+        assert 0 < entry["mfu"] < 1
+        peak = entry["tflops"] / entry["mfu"]
+        assert 1e-3 < peak < 1e4  # a matrix product has some GFLOP/s at least
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, optimizer):
     config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup=3))
@@ -105,6 +126,8 @@ def test_the_chunked_loss_has_cross_entropys_value_and_gradients(monkeypatch, at
     assert abs(ours - theirs) < 1e-12
     for a, b in zip(torch.autograd.grad(ours, (x, w)), torch.autograd.grad(theirs, (x, w)), strict=True):
         assert (a - b).abs().max() < 1e-12
+    if at_once == 200:  # against finite differences too
+        assert torch.autograd.gradcheck(lambda *xw: gpt2.loss.linear_cross_entropy(*xw, targets), (x, w))
 
 
 def test_gradient_checkpointing_changes_no_gradient():

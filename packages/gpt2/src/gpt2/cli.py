@@ -106,8 +106,8 @@ class Train:
             data = PackedDocuments(files, config.context_length, self.train.seed)
         else:
             data = Windows(files, config.context_length, self.train.seed, self.order)
-        if self.resume:
-            tokenizers.check_same(tokenizer, tokenizers.load(self.out), self.out / tokenizers.FILE)
+        if self.resume and (note := self.out / tokenizers.FILE).exists():
+            tokenizers.check_same(tokenizer, tokenizers.load(self.out), note)
         with parallel.joined(resolve_device(self.device)) as device, shown(self.train.steps) as callbacks:
             torch.manual_seed(self.train.seed)
             trainer = Trainer(GPT2(config).to(device), data, self.train, self.out, **callbacks)
@@ -179,7 +179,10 @@ def shown(steps: int) -> Iterator[dict[str, Any]]:
     """Callbacks for a Trainer: a bar over the steps, on a terminal only, and a line above it for each logged step."""
     from tqdm import tqdm
 
-    with tqdm(total=steps, unit="step", disable=None, leave=False) as bar:
+    from gpt2 import parallel
+
+    hidden = None if parallel.rank() == 0 else True  # None: where there is no terminal
+    with tqdm(total=steps, unit="step", disable=hidden, leave=False) as bar:
 
         def on_log(entry: dict[str, Any]) -> None:
             with tqdm.external_write_mode(sys.stderr):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
@@ -72,6 +73,19 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: {name!r} is not usable here ({str(error).splitlines()[0]})") from None
     return device
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """The operations a second that large matrix products reach here: what a run's utilisation (MFU) is a share of."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def seconds() -> float:
+        float((a @ b)[0, 0])  # waits for what was asked for before
+        start = time.perf_counter()
+        float((a @ b)[0, 0])
+        return time.perf_counter() - start
+
+    return 2 * size**3 / min(seconds() for _ in range(5))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

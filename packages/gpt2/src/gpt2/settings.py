@@ -80,6 +80,8 @@ class TrainConfig:
     """Keep one activation a block and compute the others again in the backward pass: less memory, a third slower."""
     parallel: Parallel = "ddp"
     """Under torchrun: each process holds the whole model (ddp) or a part of it (fsdp)."""
+    mfu: bool = False
+    """Measure what matrix products reach on this device first, and log the share of it that the run has."""
     log_every: int = 10
     eval_every: int = 200
     """Steps between validations and checkpoints; both also at the end."""

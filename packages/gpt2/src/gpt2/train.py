@@ -5,7 +5,7 @@ Under torchrun the same loop runs in every process (gpt2.parallel); process 0 wr
 A run is a folder:
     config.json, model.safetensors   the model, as `GPT2.from_pretrained` and transformers load it
     train.json                       how it was trained
-    metrics.jsonl                    one line per logged step
+    metrics.jsonl                    one line per logged step: loss, rate, tokens/s, TFLOP/s, share of the peak
     training.safetensors             everything a resumed run needs: weights, optimizer, step;
                                      of several processes a folder training-STEP (gpt2.checkpoint)
 """
@@ -30,7 +30,7 @@ from torch import Tensor
 from gpt2 import parallel
 from gpt2.checkpoint import load_training, save_training
 from gpt2.data import IGNORE, Batches
-from gpt2.devices import autocast, resolve_dtype
+from gpt2.devices import autocast, matmul_peak, resolve_dtype
 from gpt2.model import GPT2
 from gpt2.optim import flops_per_token, learning_rate, make_optimizers
 from gpt2.pretrained import State, save, write_atomically, write_json
@@ -102,6 +102,7 @@ class Trainer:
         config, progress = self.config, self.progress
         began, tokens_done = time.perf_counter(), 0
         flops = flops_per_token(self.model, self.model.config.context_length)
+        peak = matmul_peak(self.device, self.dtype) * parallel.world_size() if config.mfu else None
         while progress.step < end:
             step = progress.step
             ids, targets = self.data.batch(step, config.batch_size)
@@ -127,8 +128,10 @@ class Trainer:
                     "grad_norm": norm,
                     "seconds": round(seconds, 3),
                     "tokens_per_second": round(tokens_done / seconds, 1),
-                    "tflops": round(tokens_done * flops / seconds / 1e12, 4),
+                    "tflops": float(f"{tokens_done * flops / seconds / 1e12:.4g}"),
                 }
+                if peak is not None:
+                    entry["mfu"] = float(f"{tokens_done * flops / seconds / peak:.4g}")
                 if evaluate:
                     with self.autocast():
                         entry["val_loss"] = validate(self.model, self.data, config.batch_size)
@@ -136,7 +139,7 @@ class Trainer:
                         yield entry
                         return
                 yield entry  # logged before the checkpoint: a resumed run forgets what is logged beyond it
-            stop = parallel.total(interrupted.is_set(), self.device) > 0
+            stop = parallel.total(float(interrupted.is_set()), self.device) > 0
             if evaluate or progress.step == end or stop:
                 self.checkpoint()
             if stop:
