@@ -1,12 +1,14 @@
 """Trainings in several processes, for test_parallel.py: several.py RUN [RUN ...], one after the other.
 
-A RUN is JSON: processes, folder, mode, and perhaps optimizer, micro_batch, stop_after, resume. The processes are forked
-from this one, with the variables that torchrun sets, so torch is imported once for all. 0 processes: here, in no group.
+A RUN is JSON: processes, folder, mode, perhaps copy_of, optimizer, micro_batch, stop_after, resume. Its processes are
+forked from this one, with the variables that torchrun sets, so torch is imported once for all. 0 processes: here, in
+no group.
 """
 
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -37,7 +39,9 @@ def train(folder, mode="ddp", optimizer="adamw", micro_batch=0, stop_after=None,
         (Path(folder) / f"process-{parallel.rank()}.json").write_text(json.dumps({"weights": held}))
 
 
-def several(processes, **options):
+def several(processes, copy_of=None, **options):
+    if copy_of:
+        shutil.copytree(copy_of, options["folder"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

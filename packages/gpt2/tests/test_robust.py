@@ -48,7 +48,7 @@ def losses(folder):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-@pytest.mark.parametrize("file", [FILE, "model.safetensors"])
+@pytest.mark.parametrize("file", [FILE, pytest.param("model.safetensors", marks=pytest.mark.slow)])
 def test_a_kill_while_a_checkpoint_is_written_loses_the_steps_since_the_last_one_at_most(tmp_path, file):
     train(tmp_path / "whole")
     folder = tmp_path / "killed"

@@ -3,7 +3,6 @@
 import json
 import math
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,12 +50,17 @@ def test_lambada_passage_by_passage(twins, data_file):
 
 
 def test_a_word_that_the_model_expects_is_counted():
-    words = SimpleNamespace(eos_id=0, encode=lambda text: [("one", "two", "three").index(w) + 1 for w in text.split()])
+    class Words(ByteTokenizer):
+        eos_id = 0
+
+        def encode(self, text):
+            return [("one", "two", "three").index(word) + 1 for word in text.split()]
+
     model = small_model(torch.float32)
     with torch.no_grad():  # whatever stands before it, the model says "three"
         model.ln_f.weight.zero_()
         model.ln_f.bias.copy_(model.wte.weight[3] * 100)
-    found = list(lambada(model, words, [{"text": "one two three"}, {"text": "one three two"}]))
+    found = list(lambada(model, Words(), [{"text": "one two three"}, {"text": "one three two"}]))
     assert [f["accuracy"] for f in found] == [1.0, 0.0]
     assert [s.greedy for s in score(model, [([1], [3, 3]), ([1], [2, 3]), ([1], [3, 2])])] == [True, False, False]
 

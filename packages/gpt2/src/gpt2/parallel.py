@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from gpt2.data import IGNORE, Batch
@@ -65,7 +66,7 @@ def total(value: float, device: torch.device) -> float:
     return float(summed)
 
 
-def share(batch: Batch) -> Batch:
+def share(batch: Batch) -> tuple[Int[Tensor, "rows tokens"], Int[Tensor, "rows tokens"]]:
     """This process's rows of a batch. All get as many: who would get fewer gets a row that counts nothing."""
     size, ids = world_size(), batch[0]
     if size == 1:
