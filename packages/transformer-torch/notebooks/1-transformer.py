@@ -315,7 +315,7 @@ def learn(pairs, n_ids, steps, max_tokens, **sizes):
 
 for name, reverse in (("copy", False), ("reverse", True)):
     model, curve, seconds = learn(
-        letter_pairs(20_000, reverse, 1), LETTERS + 4, 800, 1500, n_heads=8, n_layers=1, d_ff=128
+        letter_pairs(20_000, reverse, 1), LETTERS + 4, 900, 1500, n_heads=8, n_layers=1, d_ff=128
     )
     test = letter_pairs(400, reverse, 2)
     found = greedy_decode(model, pad([s for s, _ in test]), BOS, EOS)
