@@ -326,14 +326,14 @@ for name, reverse in (("copy", False), ("reverse", True)):
 # %% [markdown]
 # ## Reading dates
 #
-# The demo's task and recipe: dates as people write them, in seven languages, to ISO 8601. The test is of days that
+# The demo's task and model: dates as people write them, in seven languages, to ISO 8601. The test is of days that
 # training never saw.
 
 # %%
 train, test = date_pairs(20_000), date_pairs(300, held_out=True)
 vocabulary = build_vocabulary("characters", [x for p in train for x in (p.text, p.iso)], 0)
 encoded = [([*vocabulary.encode(p.text), EOS], [BOS, *vocabulary.encode(p.iso), EOS]) for p in train]
-model, curve, seconds = learn(encoded, len(vocabulary), 1000, 3000, n_heads=4, n_layers=2, d_ff=128)
+model, curve, seconds = learn(encoded, len(vocabulary), 1200, 3000, n_heads=4, n_layers=2, d_ff=128)
 translator = Translator(model, vocabulary)
 found = translator.translate([p.text for p in test], beam=1)
 exact = sum(f == p.iso for f, p in zip(found, test, strict=True)) / len(test)

@@ -104,7 +104,7 @@ class Train:
 
 @dataclass
 class Demo:
-    """Learn to read dates in about a CPU-minute; then, on a terminal, type some."""
+    """Learn to read dates in one to two CPU-minutes; then, on a terminal, type some."""
 
     out: Path = Path("runs/dates")
     """Folder of the run; a finished one is used again."""
