@@ -168,11 +168,10 @@ def test_r50k_and_p50k_from_gpt_2_s_files(data_file, tmp_path, monkeypatch):
 
 
 def test_gpt_2_s_files_are_written_as_they_were(data_file, tmp_path):
+    encoder, vocab = (data_file(f"tokenizer/{name}") for name in ("encoder.json", "vocab.bpe"))
     bpe.get_encoding("gpt2").export(tmp_path, "openai")
-    assert json.loads((tmp_path / "encoder.json").read_text()) == json.loads(
-        data_file("tokenizer/encoder.json").read_text()
-    )
-    assert (tmp_path / "vocab.bpe").read_bytes() == data_file("tokenizer/vocab.bpe").read_bytes()
+    assert json.loads((tmp_path / "encoder.json").read_text()) == json.loads(encoder.read_text())
+    assert (tmp_path / "vocab.bpe").read_bytes() == vocab.read_bytes()
 
 
 def test_published_files_are_looked_for_and_checked(data_file, tmp_path, monkeypatch):
