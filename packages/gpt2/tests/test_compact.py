@@ -1,5 +1,6 @@
 """Smaller weights: what they compute is what they stand for, and a trained model says the same with them."""
 
+import copy
 import json
 import os
 import shutil
@@ -151,6 +152,30 @@ def test_a_compiled_model_is_the_model():
     assert (compact(model, "int8", compiled=True)(ids) - dequantised(model)(ids)).abs().max() < 1e-4
     untied = small_model(torch.float32, tied=False)
     assert (compact(untied, "float16", compiled=True)(ids) - untied(ids)).abs().max() < 0.05
+
+
+@compiler
+@pytest.mark.parametrize("options", [{}, {"window": 3}, {"activation": "gelu"}, {"d_ff": 50}])
+def test_a_step_in_c_is_the_step_of_the_modules(options):
+    """Texts of different lengths, past the end of the context."""
+    model = small_model(torch.float32, **options)
+    prompts = [[5, 1, 7, 2, 9], [3], [8, 8]]
+    settings = {"temperature": 0.0, "return_logprobs": True}
+    texts, logprobs = model.generate(prompts, 3 * model.config.context_length, **settings)
+    found, found_logprobs = compact(model, "float32", compiled=True).generate(
+        prompts, 3 * model.config.context_length, **settings
+    )
+    assert all(torch.equal(a, b) for a, b in zip(found, texts, strict=True))
+    assert all((a - b).abs().max() < 1e-4 for a, b in zip(found_logprobs, logprobs, strict=True))
+
+
+@compiler
+def test_a_compiled_model_is_neither_copied_nor_moved_under_the_hands_of_c():
+    small = compact(small_model(torch.float32), "float32", compiled=True)
+    with pytest.raises(RuntimeError, match="cannot be moved"):
+        small.double()
+    with pytest.raises(ValueError, match="pointers"):
+        copy.deepcopy(small)
 
 
 def test_without_a_compiler_it_is_said(monkeypatch):

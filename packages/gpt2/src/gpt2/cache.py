@@ -44,14 +44,14 @@ class KVCache:
         self.positions = (columns[None] - self.first[:, None]).clamp(min=0)
         self.mask = None
         if self.padded or (tokens > 1 and (self.start or self.window is not None)):
-            keys = torch.arange(self._oldest(), self.end, device=self.first.device)
-            causal = causal_mask(tokens, self.end, self.window, self.first.device)[:, self._oldest() :]
+            keys = torch.arange(self.oldest(), self.end, device=self.first.device)
+            causal = causal_mask(tokens, self.end, self.window, self.first.device)[:, self.oldest() :]
             real = keys[None] >= self.first[:, None]
             # padding looks at itself: its output is not used, but must be a number
             itself = keys[None] == columns[:, None]
             self.mask = (causal & (real[:, None] | itself))[:, None]
 
-    def _oldest(self) -> int:
+    def oldest(self) -> int:
         """The first column that the present call reads: one query with a window does not look further back."""
         single = self.end - self.start == 1
         return max(0, self.end - self.window) if single and self.window is not None else 0
@@ -60,5 +60,5 @@ class KVCache:
         """Keep this call's k and v of a layer; return those of all columns that the call may look at."""
         self.keys[layer, :, :, self.start : self.end] = k
         self.values[layer, :, :, self.start : self.end] = v
-        seen = slice(self._oldest(), self.end)
+        seen = slice(self.oldest(), self.end)
         return self.keys[layer, :, :, seen], self.values[layer, :, :, seen]

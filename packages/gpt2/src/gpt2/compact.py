@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
-from gpt2.compiled import CompiledLinear
+from gpt2.compiled import CompiledBlock, CompiledLinear
 from gpt2.devices import resolve_dtype
 from gpt2.model import GPT2, Block, Projection
 from gpt2.settings import Weights
@@ -123,6 +123,8 @@ def compact(model: GPT2, weights: Weights, compiled: bool = False) -> GPT2:
         return CompiledLinear(weight, scale, bias) if compiled else Int8Linear(weight, cast(Tensor, scale), bias)
 
     _replace(small, linear)
+    if compiled:
+        small.h = nn.ModuleList(CompiledBlock(cast(Block, block)) for block in small.h)
     small.lm_head = head = linear(small.lm_head.weight, None)  # type: ignore[assignment]
     if weights != "float32":
         of_head = head if model.config.tied else linear(small.wte.weight, None)

@@ -1,7 +1,8 @@
-"""Products for decoding in C (products.c), built by the compiler of the machine: as fast as the weights can be read.
+"""Decoding in C, built by the compiler of the machine: about as fast as the weights can be read.
 
 torch's kernels are made for many rows. For the one row that decoding has, its float16 and int8 products reach about
-half of what memory gives (results/decode-1-1.json). Activations and sums here are float32, whatever the weights are.
+half of what memory gives (results/decode-1-1.json): products.c has others. block.c puts them together to the step of
+one new token through a block. Activations and sums are float32, whatever the weights are.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-SOURCE = Path(__file__).with_name("products.c")
+from gpt2.cache import KVCache
+from gpt2.model import Block, Cache, Record
+
+SOURCES = [str(Path(__file__).with_name(name)) for name in ("products.c", "block.c")]
 # the first that the compiler takes: all instructions of this CPU and threads, the former, neither
 FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], ["-mcpu=native"], [])
 NAMES = {torch.float32: "product_float", torch.float16: "product_half", torch.int8: "product_int8"}
@@ -30,15 +34,15 @@ MANY_ROWS = 32  # of more than so many, torch's float32 product is faster
 
 @cache
 def library() -> ctypes.CDLL:
-    """products.c, compiled (some seconds, once in a process). ValueError where there is no compiler that can."""
+    """products.c and block.c, compiled (some seconds, once in a process). ValueError where there is no compiler that can."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.name != "posix":
         raise ValueError("compile: needs a C compiler (cc, or what CC names) on Linux or macOS")
     said = ""
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "products.so")
+        path = str(Path(folder) / "decoding.so")
         for flags in FLAGS:
-            command = [compiler, "-O2", "-ffast-math", "-shared", "-fPIC", *flags, "-o", path, str(SOURCE)]
+            command = [compiler, "-O3", "-ffast-math", "-shared", "-fPIC", *flags, "-o", path, *SOURCES, "-lm"]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
             except OSError as error:
@@ -48,6 +52,8 @@ def library() -> ctypes.CDLL:
                 for name in NAMES.values():
                     getattr(found, name).argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_long] * 3 + [ctypes.c_int]
                     getattr(found, name).restype = None
+                found.block_step.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long, ctypes.c_int]
+                found.block_step.restype = None
                 return found
             said = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
     raise ValueError(f"compile: {compiler} cannot ({said})")
@@ -66,7 +72,13 @@ class CompiledLinear(nn.Module):
         self.register_buffer("weight", weight.detach().contiguous())
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach())
-        self.addresses = tuple(None if t is None else t.data_ptr() for t in (self.weight, self.scale, self.bias))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CompiledLinear:
+        raise RuntimeError("a compiled model cannot be moved or cast: C holds the addresses of its numbers")
+
+    def addresses(self) -> tuple[int | None, ...]:
+        """Of weight, scale and bias."""
+        return tuple(None if t is None else t.data_ptr() for t in (self.weight, self.scale, self.bias))
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Apply it to the last axis."""
@@ -78,5 +90,72 @@ class CompiledLinear(nn.Module):
             return y if self.bias is None else y + self.bias
         x = x.contiguous()
         y = torch.empty(*x.shape[:-1], d_out)
-        self.product(*self.addresses, x.data_ptr(), y.data_ptr(), d_out, d_in, count, torch.get_num_threads())
+        self.product(*self.addresses(), x.data_ptr(), y.data_ptr(), d_out, d_in, count, torch.get_num_threads())
         return y
+
+
+class LinearStruct(ctypes.Structure):
+    """`struct linear` of block.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("product", "weight", "scale", "bias")),
+        *((name, ctypes.c_long) for name in ("d_out", "d_in")),
+    )
+
+
+class BlockStruct(ctypes.Structure):
+    """`struct block`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("gamma_1", "beta_1", "gamma_2", "beta_2")),
+        *((name, LinearStruct) for name in ("c_attn", "attn_proj", "c_fc", "mlp_proj")),
+        *(("heads", ctypes.c_long), ("eps", ctypes.c_float), ("tanh_gelu", ctypes.c_int)),
+    )
+
+
+class CacheStruct(ctypes.Structure):
+    """`struct cache`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("keys", "values", "first")),
+        *((name, ctypes.c_long) for name in ("oldest", "now", "length")),
+    )
+
+
+class CompiledBlock(nn.Module):
+    """A block whose projections are CompiledLinear, for one new token of each text in one call of C."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        self.struct = self._struct()
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens d_model"], cache: Cache | None = None, record: Record | None = None
+    ) -> Float[Tensor, "batch tokens d_model"]:
+        """One layer of the residual stream."""
+        if not isinstance(cache, KVCache) or x.shape[1] > 1 or record is not None:
+            out: Tensor = self.block(x, cache, record)
+            return out
+        batch, _, d_model = x.shape
+        struct, layer, length = self.struct, self.block.attn.layer, cache.keys.shape[3]
+        keys, values = cache.keys[layer].data_ptr(), cache.values[layer].data_ptr()
+        held = CacheStruct(keys, values, cache.first.data_ptr(), cache.oldest(), cache.start, length)
+        room = torch.empty(batch * (5 * d_model + struct.c_fc.d_out) + struct.heads * length)
+        y = x.clone(memory_format=torch.contiguous_format)
+        threads = torch.get_num_threads()
+        library().block_step(
+            ctypes.addressof(struct), ctypes.addressof(held), y.data_ptr(), room.data_ptr(), batch, threads
+        )
+        return y
+
+    def _struct(self) -> BlockStruct:
+        """The block as C sees it: where its tensors are now."""
+        b, config = self.block, self.block.attn.config
+        norms = (b.ln_1.weight, b.ln_1.bias, b.ln_2.weight, b.ln_2.bias)
+        linears = [
+            LinearStruct(ctypes.cast(f.product, ctypes.c_void_p).value, *f.addresses(), *f.weight.shape)
+            for f in cast(list[CompiledLinear], [b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj])
+        ]
+        tanh_gelu = config.activation == "gelu_tanh"
+        return BlockStruct(*(t.data_ptr() for t in norms), *linears, config.n_heads, config.norm_eps, tanh_gelu)

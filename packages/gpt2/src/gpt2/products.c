@@ -62,8 +62,9 @@ typedef float floats __attribute__((vector_size(LANES * sizeof(float))));
             NAME##_block(w, scale, bias, x, y, d_out, d_in, outputs, 1);                                               \
     }                                                                                                                  \
                                                                                                                        \
-    void NAME(const NUMBER *w, const float *scale, const float *bias, const float *x, float *y, long d_out, long d_in, \
-              long rows, int threads) {                                                                                \
+    void NAME(const void *weight, const float *scale, const float *bias, const float *x, float *y, long d_out,         \
+              long d_in, long rows, int threads) {                                                                     \
+        const NUMBER *w = weight;                                                                                      \
         _Pragma("omp parallel for num_threads(threads) if (threads > 1)")                                              \
         for (long o = 0; o < d_out / 4 * 4; o += 4)                                                                    \
             NAME##_rows(w + o * d_in, scale ? scale + o : 0, bias ? bias + o : 0, x, y + o, d_out, d_in, rows, 4);     \
