@@ -2,7 +2,7 @@
 
 torch's kernels are made for many rows. For the one row that decoding has, its float16 and int8 products reach about
 half of what memory gives (results/decode-1-1.json): products.c has others. block.c puts them together to the step of
-one new token through a block. Activations and sums are float32, whatever the weights are.
+one new token through a block. Activations and sums are float32, but beside int8 weights 16-bit and 32-bit integers.
 """
 
 from __future__ import annotations
