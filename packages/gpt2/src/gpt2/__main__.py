@@ -51,9 +51,10 @@ class Evaluate:
         model = compact(load(self.model).to(resolve_device(self.device)), self.weights)
         tokenizer = tokenizers.load(self.model, self.tokenizer)
         tokenizers.check(tokenizer, model.config.vocab_size)
-        if self.task is None and self.text is not None:
+        if self.task is None:
+            assert self.text is not None
             found = evaluate_text(model, tokenizer, read_text(self.text), self.stride or None)
-        elif self.task is not None:
+        else:
             found = evaluate_task(
                 model,
                 tokenizer,
