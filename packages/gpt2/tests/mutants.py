@@ -182,9 +182,23 @@ MUTANTS = [
         COMPACT,
     ),
     Mutant("compact.py", "if model.config.tied else", "if True else", "an untied head shares its matrix", COMPACT),
-    Mutant("block.c", "c->first[r] > c->oldest ? c->first[r] : c->oldest", "c->oldest", "in C, padding is attended to", COMPACT),
-    Mutant("block.c", "variance / n + eps", "variance / (n - 1) + eps", "in C, LayerNorm with the wrong variance", COMPACT),
-    Mutant("block.c", "weights[j - from] / sum", "weights[j - from]", "in C, attention weights that do not sum to 1", COMPACT),
+    Mutant(
+        "block.c",
+        "c->first[r] > c->oldest ? c->first[r] : c->oldest",
+        "c->oldest",
+        "in C, padding is attended to",
+        COMPACT,
+    ),
+    Mutant(
+        "block.c", "variance / n + eps", "variance / (n - 1) + eps", "in C, LayerNorm with the wrong variance", COMPACT
+    ),
+    Mutant(
+        "block.c",
+        "weights[j - from] / sum",
+        "weights[j - from]",
+        "in C, attention weights that do not sum to 1",
+        COMPACT,
+    ),
     Mutant("block.c", "b->gamma_2, b->beta_2", "b->gamma_1, b->beta_1", "in C, the first LayerNorm twice", COMPACT),
     Mutant("products.c", "127.0f * (d_in / LANES + 1)", "127.0f", "sums of integers overflow", COMPACT),
     Mutant("products.c", "j < d_in; j++) sum", "j < i; j++) sum", "inputs that fill no vector are left out", COMPACT),

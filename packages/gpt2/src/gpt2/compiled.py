@@ -34,7 +34,7 @@ MANY_ROWS = 32  # of more than so many, torch's float32 product is faster
 
 @cache
 def library() -> ctypes.CDLL:
-    """products.c and block.c, compiled (some seconds, once in a process). ValueError where there is no compiler that can."""
+    """products.c and block.c, compiled (some seconds, once in a process). ValueError where no compiler can."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.name != "posix":
         raise ValueError("compile: needs a C compiler (cc, or what CC names) on Linux or macOS")
