@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -68,7 +67,7 @@ class CompiledLinear(nn.Module):
 
     def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
         super().__init__()
-        self.product: Callable[..., Any] = getattr(library(), NAMES[weight.dtype])
+        self.product: Any = getattr(library(), NAMES[weight.dtype])
         self.register_buffer("weight", weight.detach().contiguous())
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach())
