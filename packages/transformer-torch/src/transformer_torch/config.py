@@ -131,8 +131,10 @@ class TrainConfig:
     """Updates of linear warm-up in Eq. (3)."""
     factor: float = 1.0
     """What Eq. (3) is multiplied by."""
+    hold: bool = False
+    """After the warm-up stay at the highest rate of Eq. (3), not fall as it does."""
     decay: int = 0
-    """The last updates that lead from Eq. (3) linearly to zero; 0: none, as in the paper."""
+    """The last updates that lead from there linearly to zero; 0: none, as in the paper."""
     optimizer: OptimizerName = "adam"
     """muon: for the matrices of the layers another one than the paper's, see optimizers.py; Adam for the rest."""
     beta2: float = 0.98

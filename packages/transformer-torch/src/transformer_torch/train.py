@@ -93,7 +93,9 @@ class Trainer:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.optimizers = make_optimizers(self.model, config, self.dtype)  # the rate is set before each update
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.schedule = NoamSchedule(model.config.d_model, config.warmup, config.factor, config.steps, config.decay)
+        self.schedule = NoamSchedule(
+            model.config.d_model, config.warmup, config.factor, config.steps, config.decay, config.hold
+        )
         smoothing = LabelSmoothing(config.smoothing, config.smoothing_mode, model.config.pad_id, "sum")
         self.loss = SummedLoss(model, smoothing)
         self.parallel: nn.Module = self.loss
