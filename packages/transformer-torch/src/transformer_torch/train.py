@@ -1,4 +1,4 @@
-"""Training: section 5. An `update` is one step of the optimizer, over one or several batches, in one or several processes."""
+"""Training: section 5. An `update` is a step of the optimizer, over several batches and processes if need be."""
 
 from __future__ import annotations
 
