@@ -230,6 +230,10 @@ def test_noam_is_equation_3():
     assert tail(5000) == pytest.approx(2 * schedule(5000))
     assert tail(7501) == pytest.approx(2 * schedule(7501) * 2500 / 5001)
     assert 0 < tail(10_000) < tail(9_999)
+    flat = NoamSchedule(512, 4000, total=10_000, decay=5000, hold=True)
+    assert flat(3999) == schedule(3999)
+    assert flat(4000) == flat(5000) == schedule(4000)
+    assert flat(7501) == pytest.approx(schedule(4000) * 2500 / 5001)
 
 
 def test_positions_are_section_3_5():

@@ -71,6 +71,28 @@ def test_two_processes_have_the_losses_of_one(tmp_path, monkeypatch):
         assert abs(a["grad_norm"] - b["grad_norm"]) < 1e-4
 
 
+def test_muon_is_the_muon_of_torch(tmp_path):
+    """Which multiplies in bfloat16 always: in a process of its own, as below, and equal but for rounding."""
+    code = """
+    from transformer_torch.optimizers import Muon
+    first = [torch.randn(shape, dtype=torch.float64) for shape in ((24, 8), (8, 24), (8, 8), (8, 8))]
+    ours, theirs = ([torch.nn.Parameter(w.float()) for w in first] for _ in "ab")
+    a = Muon(ours, lr=0.5)
+    b = torch.optim.Muon(theirs, lr=0.5, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        for p, q in zip(ours, theirs):
+            p.grad = torch.randn(p.shape)
+            q.grad = p.grad.clone()
+        a.step()
+        b.step()
+    moved = [(p - w).norm() for p, w in zip(ours, first)]
+    print(max(float((p - q).norm() / m) for p, q, m in zip(ours, theirs, moved)))
+    """
+    done = run_python(SETTING + textwrap.dedent(code), tmp_path, ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.02
+
+
 def test_short_types_learn_as_float32_does(tmp_path):
     """In a process of its own, kept from instructions on which bfloat16 fails on some virtual machines."""
     code = """

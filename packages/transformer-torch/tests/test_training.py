@@ -8,6 +8,7 @@ from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConf
 from transformer_torch.average import average_files, mean_of
 from transformer_torch.files import read_tensors, write_tensors
 from transformer_torch.loss import LabelSmoothing
+from transformer_torch.optimizers import orthogonal
 from transformer_torch.train import SummedLoss
 
 CPU = {"device": "cpu", "dtype": "float32", "warmup": 20}
@@ -20,9 +21,10 @@ def model_of(dropout=0.0, dtype=torch.float32, **options):
     return Transformer(config).to(dtype)
 
 
-def test_one_batch_is_learned_by_heart():
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_one_batch_is_learned_by_heart(optimizer):
     model = model_of()
-    config = TrainConfig(200, 10_000, smoothing=0.0, factor=0.3, **CPU)
+    config = TrainConfig(200, 10_000, smoothing=0.0, factor=0.3, optimizer=optimizer, **CPU)
     trainer = Trainer(model, config, PAIRS[:6])
     losses = [trainer.update([list(range(6))])["loss"] for _ in range(200)]
     assert losses[0] > 2
@@ -36,7 +38,8 @@ def losses_of(trainer):
 
 
 @pytest.mark.parametrize(
-    "options", [{"average": 3, "average_every": 2}, {"patience": 50}, {"clip": 0.5, "accumulate": 2}]
+    "options",
+    [{"average": 3, "average_every": 2}, {"patience": 50}, {"clip": 0.5, "accumulate": 2}, {"optimizer": "muon"}],
 )
 def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, options):
     config = TrainConfig(12, 60, valid_every=4, **CPU, **options)
@@ -88,9 +91,8 @@ def test_pairs_that_change_with_the_epoch_are_resumed_too(tmp_path):
 def gradients_after(batches):
     model = model_of(dtype=torch.float64)
     trainer = Trainer(model, TrainConfig(10, 60, **CPU), PAIRS)
-    trainer.optimizer.step = lambda *a, **k: None  # type: ignore[method-assign]
     kept = {}
-    trainer.optimizer.zero_grad = lambda **k: kept.update({n: p.grad.clone() for n, p in model.named_parameters()})
+    trainer.optimizers[0].step = lambda: kept.update({n: p.grad.clone() for n, p in model.named_parameters()})
     metrics = trainer.update(batches)
     return metrics["loss"], kept
 
@@ -118,8 +120,19 @@ def test_the_rate_is_set_once_for_each_update_whatever_is_accumulated():
     trainer = Trainer(model_of(), config, PAIRS)
     trainer.run(lambda metrics: seen.append(metrics["lr"]))
     assert seen == [trainer.schedule(step) for step in range(1, 11)]
-    adam = trainer.optimizer.defaults
+    (adam,) = (optimizer.defaults for optimizer in trainer.optimizers)
     assert (adam["betas"], adam["eps"]) == ((0.9, 0.98), 1e-9)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 8), (8, 3)])
+def test_orthogonal_keeps_the_directions_and_makes_the_singular_values_alike(shape):
+    g = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    u, s, vt = torch.linalg.svd(g, full_matrices=False)
+    assert (s[:, 0] / s[:, -1]).max() > 1.5  # there is something to do
+    values = u.mT @ orthogonal(g, torch.float64, iterations=8) @ vt.mT
+    diagonal = values.diagonal(dim1=-2, dim2=-1)
+    assert (values - diagonal.diag_embed()).abs().max() < 1e-10
+    assert 0.65 < diagonal.min() <= diagonal.max() < 1.25
 
 
 def test_early_stopping_keeps_the_best_model(tmp_path):

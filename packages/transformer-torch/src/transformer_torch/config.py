@@ -9,6 +9,7 @@ Norm = Literal["post", "pre"]
 Positions = Literal["sinusoidal", "learned"]
 SmoothingMode = Literal["torch", "fairseq", "annotated"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+OptimizerName = Literal["adam", "muon"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Table 3: what each row changes in the base model. A row of (A) keeps h * d_k = 512; d_model of (C) keeps h = 8.
@@ -130,8 +131,12 @@ class TrainConfig:
     """Updates of linear warm-up in Eq. (3)."""
     factor: float = 1.0
     """What Eq. (3) is multiplied by."""
+    hold: bool = False
+    """After the warm-up stay at the highest rate of Eq. (3), not fall as it does."""
     decay: int = 0
-    """The last updates that lead from Eq. (3) linearly to zero; 0: none, as in the paper."""
+    """The last updates that lead from there linearly to zero; 0: none, as in the paper."""
+    optimizer: OptimizerName = "adam"
+    """muon: for the matrices of the layers another one than the paper's, see optimizers.py; Adam for the rest."""
     beta2: float = 0.98
     """Of Adam."""
     clip: float = 0.0
@@ -162,6 +167,8 @@ class TrainConfig:
         for name in ("decay", "patience", "clip"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")
+        if self.optimizer not in ("adam", "muon"):
+            raise ValueError(f"optimizer: {self.optimizer!r} is none of adam, muon")
         if self.decay > self.steps:
             raise ValueError(f"decay: {self.decay} of {self.steps} steps")
         if not 0 <= self.smoothing < 1:

@@ -70,8 +70,19 @@ SMALL = TransformerConfig(8000, d_model=256, n_heads=8, n_layers=3, d_ff=1024, m
 PAPER = TrainConfig(steps=100_000, max_tokens=50_000, valid_every=1000, average=5, average_every=1000)
 MULTI30K = Recipe(
     DataConfig(data="multi30k-de-en"),
-    TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.15, max_length=256),
-    TrainConfig(steps=3200, warmup=800, decay=2000, average=8, average_every=40),
+    TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.15, norm="pre", max_length=256),
+    TrainConfig(
+        steps=1700,
+        max_tokens=8192,
+        optimizer="muon",
+        warmup=100,
+        factor=0.5,
+        hold=True,
+        decay=1100,
+        valid_every=200,
+        average=8,
+        average_every=20,
+    ),
 )
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
@@ -93,7 +104,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "multi30k-60min": (
         "The same with nearly twice the updates: about an hour. No result is recorded yet.",
-        replace(MULTI30K, train=replace(MULTI30K.train, steps=6200, decay=4400)),
+        replace(MULTI30K, train=replace(MULTI30K.train, steps=3600, decay=2400)),
     ),
     "base": (
         "The base model of Table 3, trained as in section 5. For a GPU.",

@@ -1,4 +1,4 @@
-"""Training: section 5. An `update` is one step of Adam, over one or several batches, in one or several processes."""
+"""Training: section 5. An `update` is a step of the optimizer, over several batches and processes if need be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from transformer_torch.average import mean_of
 from transformer_torch.batching import Pair, pad, token_batches
@@ -23,6 +24,7 @@ from transformer_torch.files import read_tensors, write_tensors
 from transformer_torch.fused_loss import projected_loss
 from transformer_torch.loss import LabelSmoothing
 from transformer_torch.model import Transformer
+from transformer_torch.optimizers import make_optimizers
 from transformer_torch.schedule import NoamSchedule
 
 Metrics = dict[str, int | float]
@@ -89,12 +91,11 @@ class Trainer:
         self.dtype = choose_dtype(config.dtype, self.device)
         self.model = model.to(self.device)
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        # section 5.3; the rate is set before each update
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=0.0, betas=(0.9, config.beta2), eps=1e-9, fused=self.device.type in ("cpu", "cuda")
-        )
+        self.optimizers = make_optimizers(self.model, config, self.dtype)  # the rate is set before each update
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.schedule = NoamSchedule(model.config.d_model, config.warmup, config.factor, config.steps, config.decay)
+        self.schedule = NoamSchedule(
+            model.config.d_model, config.warmup, config.factor, config.steps, config.decay, config.hold
+        )
         smoothing = LabelSmoothing(config.smoothing, config.smoothing_mode, model.config.pad_id, "sum")
         self.loss = SummedLoss(model, smoothing)
         self.parallel: nn.Module = self.loss
@@ -129,15 +130,16 @@ class Trainer:
     # ------------------------------------------------------------------------------------ one update
 
     def update(self, batches: Sequence[Sequence[int]]) -> Metrics:
-        """One step of Adam with the gradient of the mean loss over all tokens of these batches.
+        """One step of the optimizer with the gradient of the mean loss over all tokens of these batches.
 
         Each batch is weighted by its tokens, so several small ones give the gradient of the large one that they make.
         """
         self.model.train()
         progress = self.progress
         rate = self.schedule(progress.step + 1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         n_targets = sum(len(self.pairs[i][1]) - 1 for batch in batches for i in batch)
         total = torch.zeros((), device=self.device)
         for number, batch in enumerate(batches):
@@ -154,11 +156,13 @@ class Trainer:
             total += loss.detach()
         norm = None
         if self.config.clip:
-            self.scaler.unscale_(self.optimizer)
+            for optimizer in self.optimizers:
+                self.scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         if self.world > 1:
             # one process that was told to stop stops all, or the others would wait for it
             both = torch.stack([total, torch.full_like(total, float(self.stop))])
@@ -244,14 +248,19 @@ class Trainer:
             with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps({k: round(v, 7) for k, v in metrics.items()}) + "\n")
 
+    def _names(self, optimizer: Optimizer) -> list[str]:
+        """The parameters of an optimizer, in the order in which its state_dict numbers them."""
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
     def save(self) -> None:
         """Into the folder: `model.safetensors`, the weights to use; `state.safetensors`, all that resuming needs."""
         if self.out is None or self.rank != 0:
             return
-        names = [name for name, _ in self.model.named_parameters()]
         state = {f"weights.{name}": tensor for name, tensor in self.weights().items()}
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            state |= {f"adam.{key}.{names[number]}": tensor for key, tensor in slots.items()}
+        for optimizer in self.optimizers:
+            slots, names = optimizer.state_dict()["state"], self._names(optimizer)
+            state |= {f"optimizer.{key}.{names[n]}": tensor for n in slots for key, tensor in slots[n].items()}
         for number, snapshot in enumerate(self.snapshots):
             state |= {f"snapshot.{number}.{name}": tensor for name, tensor in snapshot.items()}
         state |= {f"best.{name}": tensor for name, tensor in (self.best_weights or {}).items()}
@@ -273,12 +282,13 @@ class Trainer:
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = tensor
         load_weights(self.model, parts["weights"], path)
-        names = [name for name, _ in self.model.named_parameters()]
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in parts.get("adam", {}).items():
+        slots: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in parts.get("optimizer", {}).items():
             slot, _, name = key.partition(".")
-            slots.setdefault(names.index(name), {})[slot] = tensor
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+            slots.setdefault(name, {})[slot] = tensor
+        for optimizer in self.optimizers:
+            numbered = {number: slots[name] for number, name in enumerate(self._names(optimizer)) if name in slots}
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": numbered})
         snapshots: dict[str, dict[str, Tensor]] = {}
         for key, tensor in parts.get("snapshot", {}).items():
             number, _, name = key.partition(".")
