@@ -70,7 +70,7 @@ SMALL = TransformerConfig(8000, d_model=256, n_heads=8, n_layers=3, d_ff=1024, m
 PAPER = TrainConfig(steps=100_000, max_tokens=50_000, valid_every=1000, average=5, average_every=1000)
 MULTI30K = Recipe(
     DataConfig(data="multi30k-de-en"),
-    TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.15, norm="pre", max_length=256),
+    TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.25, norm="pre", max_length=256),
     TrainConfig(
         steps=1700,
         max_tokens=8192,
@@ -106,8 +106,8 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         "The same with more dropout and twice the updates: an hour.",
         replace(
             MULTI30K,
-            model=replace(MULTI30K.model, dropout=0.2),
-            train=replace(MULTI30K.train, steps=3500, decay=2300),
+            model=replace(MULTI30K.model, dropout=0.3),
+            train=replace(MULTI30K.train, steps=3400, decay=2300),
         ),
     ),
     "base": (
