@@ -107,7 +107,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         replace(
             MULTI30K,
             model=replace(MULTI30K.model, dropout=0.3),
-            train=replace(MULTI30K.train, steps=3400, decay=2300),
+            train=replace(MULTI30K.train, steps=2700, decay=1700),
         ),
     ),
     "base": (
