@@ -189,6 +189,7 @@ MUTANTS = [
         "in C, padding is attended to",
         COMPACT,
     ),
+    Mutant("block.c", "expf(fminf(80, ", "expf(fminf(1e9f, ", "in C, GELU overflows", COMPACT),
     Mutant(
         "block.c", "variance / n + eps", "variance / (n - 1) + eps", "in C, LayerNorm with the wrong variance", COMPACT
     ),

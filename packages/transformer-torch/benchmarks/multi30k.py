@@ -24,7 +24,7 @@ from transformer_torch.train import Metrics
 
 FOLDER = Path(__file__).parent.parent
 TEST = "test_2016_flickr"
-ALPHAS = (0.6, 1.0, 1.4, 1.8)
+ALPHAS = (1.0, 1.4, 1.8, 2.2, 2.6)
 
 
 def curve(run: Path) -> list[dict[str, int | float]]:

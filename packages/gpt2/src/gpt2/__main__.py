@@ -87,7 +87,7 @@ class Generate:
     weights: Weights = "float32"
     """Smaller weights are read faster: float16 says the same, int8 nearly so (meant for a CPU)."""
     compile: bool = False
-    """Build the products with this machine's C compiler: seconds to start, then float16 and int8 decode faster."""
+    """Decode in C, built by this machine's compiler: seconds to start, then faster, most of all with int8."""
     tokenizer: str | None = None
     """Only where the model's folder does not say."""
     device: str = "auto"

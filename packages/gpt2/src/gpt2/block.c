@@ -60,8 +60,9 @@ static void attend(const float *q, const float *keys, const float *values, long 
 }
 
 static void gelu(float *x, long n, int tanh_form) {
-    if (tanh_form) /* x (1 + tanh(u)) / 2 = x / (1 + exp(-2u)) */
-        for (long i = 0; i < n; i++) x[i] /= 1 + expf(-1.5957691216f * (x[i] + 0.044715f * x[i] * x[i] * x[i]));
+    if (tanh_form) /* x (1 + tanh(u)) / 2 = x / (1 + exp(-2u)); exp(80) is still a float, and x / exp(80) nothing */
+        for (long i = 0; i < n; i++)
+            x[i] /= 1 + expf(fminf(80, -1.5957691216f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
     else
         for (long i = 0; i < n; i++) x[i] *= 0.5f * (1 + erff(0.70710678119f * x[i]));
 }
@@ -75,7 +76,7 @@ void block_step(const struct block *b, const struct cache *c, float *x, float *r
     apply(&b->c_attn, normed, qkv, rows, threads);
     for (long r = 0; r < rows; r++) {
         const long from = c->first[r] > c->oldest ? c->first[r] : c->oldest;
-        _Pragma("omp parallel for num_threads(threads) if (threads > 1)")
+#pragma omp parallel for num_threads(threads) if (threads > 1)
         for (long h = 0; h < b->heads; h++) {
             const float *q = qkv + r * 3 * d + h * d_k;
             float *keys = c->keys + (r * b->heads + h) * c->length * d_k;

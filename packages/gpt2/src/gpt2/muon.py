@@ -22,8 +22,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(
-    g: Float[Tensor, "*batch rows columns"], iterations: int = 5, dtype: torch.dtype = torch.float32
-) -> Float[Tensor, "*batch rows columns"]:
+    g: Float[Tensor, "matrices rows columns"], iterations: int = 5, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "matrices rows columns"]:
     """U V^T of each g = U S V^T, roughly: singular values come to lie between about 0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
     x = g.to(dtype)
@@ -32,7 +32,7 @@ def orthogonalise(
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(g.dtype)
 
 

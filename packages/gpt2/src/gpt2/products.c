@@ -83,7 +83,7 @@ ALWAYS ints add_int8(ints sum, shorts w, const short *x) {
         for (; i + COUNT <= d_in; i += COUNT)                                                                          \
             _Pragma("GCC unroll 4") for (int o = 0; o < outputs; o++) {                                                \
                 const WEIGHTS weights = READ(w + o * d_in + i);                                                        \
-                __builtin_prefetch(w + (outputs + o) * d_in + i, 0, 3);                                                \
+                __builtin_prefetch(w + (4 + o) * d_in + i, 0, 3); /* of the next four rows of W */                     \
                 _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)                                                 \
                     sums[o][r] = ADD(sums[o][r], weights, x + r * d_in + i);                                           \
             }                                                                                                          \

@@ -68,9 +68,10 @@ class Recipe:
 
 SMALL = TransformerConfig(8000, d_model=256, n_heads=8, n_layers=3, d_ff=1024, max_length=256)
 PAPER = TrainConfig(steps=100_000, max_tokens=50_000, valid_every=1000, average=5, average_every=1000)
+# each setting was preferred by the validation loss of shorter runs to what the paper has
 MULTI30K = Recipe(
     DataConfig(data="multi30k-de-en"),
-    TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.15, norm="pre", max_length=256),
+    TransformerConfig(4000, 256, n_heads=4, n_layers=3, d_ff=1024, dropout=0.25, norm="pre", max_length=256),
     TrainConfig(
         steps=1700,
         max_tokens=8192,
@@ -99,12 +100,16 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         Recipe(model=SMALL, train=TrainConfig(steps=20_000, max_tokens=2048, warmup=1000, patience=5)),
     ),
     "multi30k-30min": (
-        "Multi30k, German to English (--data multi30k-en-de: back); on one core with bfloat16 30 minutes, 3.2 GB.",
+        "Multi30k, German to English (--data multi30k-en-de: back); on one core with bfloat16 30 minutes, 4.2 GB.",
         MULTI30K,
     ),
     "multi30k-60min": (
-        "The same with nearly twice the updates: about an hour. No result is recorded yet.",
-        replace(MULTI30K, train=replace(MULTI30K.train, steps=3600, decay=2400)),
+        "The same with more dropout and 1,000 updates more: up to an hour, by the core.",
+        replace(
+            MULTI30K,
+            model=replace(MULTI30K.model, dropout=0.3),
+            train=replace(MULTI30K.train, steps=2700, decay=1700),
+        ),
     ),
     "base": (
         "The base model of Table 3, trained as in section 5. For a GPU.",
