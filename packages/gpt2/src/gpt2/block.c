@@ -3,6 +3,7 @@
    as long as they do. Texts of a batch are rows; arrays are those of torch, contiguous, in float. */
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 struct linear { /* y = scale * (weight x) + bias, by one of the functions of products.c */
@@ -23,7 +24,7 @@ struct block {
 
 struct cache { /* keys and values of this layer, (rows, heads, length, d_k) */
     float *keys, *values;
-    const long *first; /* of each row: the column where its text begins, padding before it */
+    const int64_t *first; /* of each row: the column where its text begins, padding before it */
     long oldest, now, length; /* columns oldest ... now are attended to; the new token's is `now` */
 };
 
@@ -60,7 +61,7 @@ static void attend(const float *q, const float *keys, const float *values, long 
 }
 
 static void gelu(float *x, long n, int tanh_form) {
-    if (tanh_form) /* x (1 + tanh(u)) / 2 = x / (1 + exp(-2u)); exp(80) is still a float, and x / exp(80) nothing */
+    if (tanh_form) /* x (1 + tanh(u)) / 2 = x / (1 + exp(-2u)); exp(80) is still a float, x / exp(80) as good as 0 */
         for (long i = 0; i < n; i++)
             x[i] /= 1 + expf(fminf(80, -1.5957691216f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
     else

@@ -1,8 +1,8 @@
 """Smaller weights for generation: decoding one text reads every weight for every token, so bytes are time.
 
-Only what is multiplied changes; the model stays the one of gpt2.model. float16 and bfloat16 compute everything in that
-format, with matrices stored (out, in), the order in which a product with one row reads them fastest. int8 rounds each
-row of a matrix to 127 steps of its largest element:
+Only what is multiplied changes (and, compiled, what a block does with one token); the model stays the one of
+gpt2.model. float16 and bfloat16 compute everything in that format, with matrices stored (out, in), the order in which a
+product with one row reads them fastest. int8 rounds each row of a matrix to 127 steps of its largest element:
 
     w[o] ~ scale[o] q[o],   scale[o] = max |w[o]| / 127,   q = round(w / scale)
 """
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
-from gpt2.compiled import CompiledBlock, CompiledLinear
+from gpt2.compiled import CompiledBlock, CompiledLinear, stay
 from gpt2.devices import resolve_dtype
 from gpt2.model import GPT2, Block, Projection
 from gpt2.settings import Weights
@@ -101,7 +101,7 @@ class SmallEmbedding(nn.Module):
 def compact(model: GPT2, weights: Weights, compiled: bool = False) -> GPT2:
     """A copy for generation and evaluation whose weights take 2 bytes (float16, bfloat16) or 1 (int8).
 
-    `compiled`: with the products of gpt2.compiled, which keep activations in float32; on a CPU only. ValueError without
+    `compiled`: decoding in C (gpt2.compiled), with activations in float32; on a CPU only. ValueError without
     a C compiler, or for bfloat16 on a CPU that cannot multiply in it.
     """
     if compiled and (weights == "bfloat16" or model.wte.weight.device.type != "cpu"):
@@ -109,6 +109,8 @@ def compact(model: GPT2, weights: Weights, compiled: bool = False) -> GPT2:
     if weights == "float32" and not compiled:
         return model
     small = copy.deepcopy(model).requires_grad_(False).eval()
+    if compiled:
+        small = small.float()
     if not compiled and weights != "int8":
         small = small.to(resolve_dtype(weights, model.wte.weight.device))
         _replace(small, lambda weight, bias: Transposed(weight, cast(Tensor, bias)))
@@ -124,6 +126,7 @@ def compact(model: GPT2, weights: Weights, compiled: bool = False) -> GPT2:
 
     _replace(small, linear)
     if compiled:
+        small._apply = stay  # type: ignore[method-assign]
         small.h = nn.ModuleList(CompiledBlock(cast(Block, block)) for block in small.h)
     small.lm_head = head = linear(small.lm_head.weight, None)  # type: ignore[assignment]
     if weights != "float32":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -34,28 +35,45 @@ MANY_ROWS = 32  # of more than so many, torch's float32 product is faster
 @cache
 def library() -> ctypes.CDLL:
     """products.c and block.c, compiled (some seconds, once in a process). ValueError where no compiler can."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or os.name != "posix":
+    named = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if named is None or os.name != "posix":
         raise ValueError("compile: needs a C compiler (cc, or what CC names) on Linux or macOS")
-    said = ""
+    compiler, said = shlex.split(named), ""
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "decoding.so")
         for flags in FLAGS:
-            command = [compiler, "-O3", "-ffast-math", "-shared", "-fPIC", *flags, "-o", path, *SOURCES, "-lm"]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            except OSError as error:
-                raise ValueError(f"compile: {compiler} does not start ({error})") from None
+            # linked in a step of its own: with -ffast-math a compiler links code that rounds the smallest numbers to
+            # zero in the whole process, torch's too
+            done = _run([*compiler, "-O3", "-ffast-math", "-fPIC", *flags, "-c", *SOURCES], folder)
             if done.returncode == 0:
-                found = ctypes.CDLL(path)  # stays mapped when the file is gone
-                for name in NAMES.values():
-                    getattr(found, name).argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_long] * 3 + [ctypes.c_int]
-                    getattr(found, name).restype = None
-                found.block_step.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long, ctypes.c_int]
-                found.block_step.restype = None
-                return found
+                openmp = [flag for flag in flags if flag == "-fopenmp"]
+                objects = [Path(source).with_suffix(".o").name for source in SOURCES]
+                done = _run([*compiler, "-shared", *openmp, "-o", "decoding.so", *objects, "-lm"], folder)
+            if done.returncode == 0:
+                return _declared(ctypes.CDLL(str(Path(folder) / "decoding.so")))  # stays mapped when the file is gone
             said = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
-    raise ValueError(f"compile: {compiler} cannot ({said})")
+    raise ValueError(f"compile: {named} cannot ({said})")
+
+
+def _run(command: list[str], folder: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ValueError(f"compile: {command[0]} does not start ({error})") from None
+
+
+def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
+    """With the types of its functions' arguments."""
+    for name in NAMES.values():
+        getattr(found, name).argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_long] * 3 + [ctypes.c_int]
+        getattr(found, name).restype = None
+    found.block_step.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long, ctypes.c_int]
+    found.block_step.restype = None
+    return found
+
+
+def stay(*_: Any, **__: Any) -> None:
+    """What moving or casting a compiled model comes to."""
+    raise RuntimeError("a compiled model cannot be moved or cast: C holds the addresses of its numbers")
 
 
 class CompiledLinear(nn.Module):
@@ -70,10 +88,7 @@ class CompiledLinear(nn.Module):
         self.product: Any = getattr(library(), NAMES[weight.dtype])
         self.register_buffer("weight", weight.detach().contiguous())
         self.register_buffer("scale", scale)
-        self.register_buffer("bias", None if bias is None else bias.detach())
-
-    def _apply(self, fn: Any, recurse: bool = True) -> CompiledLinear:
-        raise RuntimeError("a compiled model cannot be moved or cast: C holds the addresses of its numbers")
+        self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())
 
     def addresses(self) -> tuple[int | None, ...]:
         """Of weight, scale and bias."""
@@ -87,8 +102,8 @@ class CompiledLinear(nn.Module):
             y = F.linear(x, self.weight.to(x.dtype))
             y = y if self.scale is None else y * self.scale
             return y if self.bias is None else y + self.bias
-        x = x.contiguous()
-        y = torch.empty(*x.shape[:-1], d_out)
+        x = x.float().contiguous()
+        y = torch.empty(*x.shape[:-1], d_out, dtype=torch.float32)
         self.product(*self.addresses(), x.data_ptr(), y.data_ptr(), d_out, d_in, count, torch.get_num_threads())
         return y
 
@@ -122,25 +137,29 @@ class CacheStruct(ctypes.Structure):
 
 
 class CompiledBlock(nn.Module):
-    """A block whose projections are CompiledLinear, for one new token of each text in one call of C."""
+    """A block whose projections are CompiledLinear, for one new token of each text in one call of C.
+
+    Everything in it is float32 but the matrices, and stays where it is.
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.block = block
-        self.struct = self._struct()
+        self.struct = self._struct()  # holds addresses; as it cannot be pickled, the module cannot be copied either
 
     def forward(
         self, x: Float[Tensor, "batch tokens d_model"], cache: Cache | None = None, record: Record | None = None
     ) -> Float[Tensor, "batch tokens d_model"]:
         """One layer of the residual stream."""
-        if not isinstance(cache, KVCache) or x.shape[1] > 1 or record is not None:
+        if not isinstance(cache, KVCache) or x.shape[1] > 1 or len(x) > MANY_ROWS or record is not None:
             out: Tensor = self.block(x, cache, record)
             return out
         batch, _, d_model = x.shape
         struct, layer, length = self.struct, self.block.attn.layer, cache.keys.shape[3]
         keys, values = cache.keys[layer].data_ptr(), cache.values[layer].data_ptr()
         held = CacheStruct(keys, values, cache.first.data_ptr(), cache.oldest(), cache.start, length)
-        room = torch.empty(batch * (5 * d_model + struct.c_fc.d_out) + struct.heads * length)
+        numbers = batch * (5 * d_model + struct.c_fc.d_out) + struct.heads * length
+        room = torch.empty(numbers, dtype=torch.float32)
         y = x.clone(memory_format=torch.contiguous_format)
         threads = torch.get_num_threads()
         library().block_step(

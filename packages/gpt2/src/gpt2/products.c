@@ -4,8 +4,8 @@
    meets up to 8 rows of x: each weight is read and converted once for all of them, each x once for all rows of W, and
    there are enough sums (outputs * rows) that none waits for another. Vectors are those of GCC and Clang.
 
-   int8 weights are not made floats, which takes longer than to read them: x is rounded to 16-bit integers instead, 258
-   times as finely as the weights are, and products and sums are those of integers, and so exact. */
+   int8 weights are not made floats, which takes longer than to read them: x is rounded to 16-bit integers instead, which
+   is some hundred times as fine as the weights are, and products and the sums of each lane are those of integers. */
 
 #include <math.h>
 #include <string.h>

@@ -173,8 +173,9 @@ class Trainer:
         norm = whole(torch.nn.utils.clip_grad_norm_(trained, clip))
         value = parallel.total(float(total), self.device)
         if math.isfinite(value):  # or the weights of the last checkpoint would be the last good ones no more
-            for optimizer in self.optimizers:
-                self.scaler.step(optimizer)
+            if not self.scaler.is_enabled() or math.isfinite(norm):  # float16 overflowed: no optimizer takes this step
+                for optimizer in self.optimizers:
+                    self.scaler.step(optimizer)
             self.scaler.update()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
