@@ -52,7 +52,8 @@ def test_two_processes_have_the_losses_of_one(tmp_path, monkeypatch):
         "--valid-every",
         "8",
     ]
-    options += ["--max-tokens", "140", "--accumulate", "2", "--device", "cpu", "--dtype", "float32", "--out"]
+    options += ["--max-tokens", "140", "--accumulate", "2", "--device", "cpu", "--dtype", "float32"]
+    options += ["--optimizer", "muon", "--out"]  # and Adam for what is not a matrix of a layer
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, "-m", "transformer_torch", *options, "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -72,12 +73,13 @@ def test_two_processes_have_the_losses_of_one(tmp_path, monkeypatch):
 
 
 def test_muon_is_the_muon_of_torch(tmp_path):
-    """Which multiplies in bfloat16 always: in a process of its own, as below, and equal but for rounding."""
+    """Which multiplies in bfloat16 always: in a process of its own, as below, and equal but for that rounding."""
     code = """
     from transformer_torch.optimizers import Muon
+    torch.manual_seed(0)
     first = [torch.randn(shape, dtype=torch.float64) for shape in ((24, 8), (8, 24), (8, 8), (8, 8))]
     ours, theirs = ([torch.nn.Parameter(w.float()) for w in first] for _ in "ab")
-    a = Muon(ours, lr=0.5)
+    a = Muon(ours, lr=0.5, dtype=torch.bfloat16)
     b = torch.optim.Muon(theirs, lr=0.5, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     for _ in range(5):
         for p, q in zip(ours, theirs):
@@ -85,8 +87,8 @@ def test_muon_is_the_muon_of_torch(tmp_path):
             q.grad = p.grad.clone()
         a.step()
         b.step()
-    moved = [(p - w).norm() for p, w in zip(ours, first)]
-    print(max(float((p - q).norm() / m) for p, q, m in zip(ours, theirs, moved)))
+    moved = [(p.detach() - w).norm() for p, w in zip(ours, first)]
+    print(max(float((p - q).detach().norm() / m) for p, q, m in zip(ours, theirs, moved)))
     """
     done = run_python(SETTING + textwrap.dedent(code), tmp_path, ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16")
     assert done.returncode == 0, done.stderr
@@ -94,15 +96,24 @@ def test_muon_is_the_muon_of_torch(tmp_path):
 
 
 def test_short_types_learn_as_float32_does(tmp_path):
-    """In a process of its own, kept from instructions on which bfloat16 fails on some virtual machines."""
+    """In a process of its own, kept from instructions on which bfloat16 fails on some virtual machines.
+
+    Where float16 overflows, no optimizer takes the step.
+    """
     code = """
     import transformer_torch.train as train
     train.choose_dtype = lambda dtype, device: getattr(torch, dtype)
     for dtype in ("float32", "bfloat16", "float16"):
-        trainer = Trainer(model(), TrainConfig(60, 400, clip=1.0, warmup=20, device="cpu", dtype=dtype), pairs)
+        options = {"clip": 1.0, "warmup": 20, "optimizer": "muon", "device": "cpu", "dtype": dtype}
+        trainer = Trainer(model(), TrainConfig(60, 400, **options), pairs)
         seen = []
         trainer.run(lambda metrics: seen.append(metrics["loss"]))
         print(json.dumps([seen, str(trainer.scaler.is_enabled()), str(next(trainer.model.parameters()).dtype)]))
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**80)
+    before = trainer.weights()
+    trainer.update([[0, 1, 2]])
+    assert all(torch.equal(before[name], now) for name, now in trainer.weights().items())
+    assert trainer.scaler.get_scale() == 2.0**79
     """
     done = run_python(SETTING + textwrap.dedent(code), tmp_path, ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16")
     assert done.returncode == 0, done.stderr

@@ -133,6 +133,17 @@ def test_orthogonal_keeps_the_directions_and_makes_the_singular_values_alike(sha
     diagonal = values.diagonal(dim1=-2, dim2=-1)
     assert (values - diagonal.diag_embed()).abs().max() < 1e-10
     assert 0.65 < diagonal.min() <= diagonal.max() < 1.25
+    as_trained = torch.linalg.svdvals(orthogonal(torch.randn(4, 20, 50, generator=torch.Generator().manual_seed(1))))
+    assert 0.6 < as_trained.min() <= as_trained.max() < 1.3
+
+
+def test_the_state_of_another_optimizer_is_refused(tmp_path):
+    trainer = Trainer(model_of(), TrainConfig(4, 60, **CPU), PAIRS, out=tmp_path)
+    trainer.update([[0, 1, 2]])
+    trainer.save()
+    other = Trainer(model_of(), TrainConfig(4, 60, optimizer="muon", **CPU), PAIRS, out=tmp_path)
+    with pytest.raises(ValueError, match="not the state of --optimizer muon"):
+        other.resume()
 
 
 def test_early_stopping_keeps_the_best_model(tmp_path):

@@ -134,7 +134,7 @@ class TrainConfig:
     hold: bool = False
     """After the warm-up stay at the highest rate of Eq. (3), not fall as it does."""
     decay: int = 0
-    """The last updates that lead from there linearly to zero; 0: none, as in the paper."""
+    """The last updates, in which the rate is brought linearly to zero; 0: none, as in the paper."""
     optimizer: OptimizerName = "adam"
     """muon: for the matrices of the layers another one than the paper's, see optimizers.py; Adam for the rest."""
     beta2: float = 0.98

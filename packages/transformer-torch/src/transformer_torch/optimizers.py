@@ -1,4 +1,4 @@
-"""Adam, the paper's optimizer (section 5.3), and Muon beside it, which learns from a small text in far fewer updates.
+"""Adam, the paper's optimizer (section 5.3), and Muon beside it, which learns a small text in fewer updates.
 
 Muon (Jordan et al. 2024) makes the momentum of each matrix orthogonal before it is added, so that an update turns all
 directions of the matrix alike, not those most of which the gradient is full already.
@@ -54,7 +54,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """One update of every matrix that has a gradient; a closure is not called."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:

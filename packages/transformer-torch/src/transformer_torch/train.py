@@ -155,12 +155,13 @@ class Trainer:
             self.scaler.scale(loss * (self.world / n_targets)).backward()
             total += loss.detach()
         norm = None
-        if self.config.clip:
+        if self.config.clip or self.scaler.is_enabled():
             for optimizer in self.optimizers:
                 self.scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        if norm is None or not self.scaler.is_enabled() or bool(norm.isfinite()):
+            for optimizer in self.optimizers:  # all, or none where float16 overflowed
+                self.scaler.step(optimizer)
         self.scaler.update()
         self.model.zero_grad(set_to_none=True)
         if self.world > 1:
@@ -259,8 +260,9 @@ class Trainer:
             return
         state = {f"weights.{name}": tensor for name, tensor in self.weights().items()}
         for optimizer in self.optimizers:
-            slots, names = optimizer.state_dict()["state"], self._names(optimizer)
-            state |= {f"optimizer.{key}.{names[n]}": tensor for n in slots for key, tensor in slots[n].items()}
+            kind, names = type(optimizer).__name__.lower(), self._names(optimizer)
+            for number, slots in optimizer.state_dict()["state"].items():
+                state |= {f"{kind}.{key}.{names[number]}": tensor for key, tensor in slots.items()}
         for number, snapshot in enumerate(self.snapshots):
             state |= {f"snapshot.{number}.{name}": tensor for name, tensor in snapshot.items()}
         state |= {f"best.{name}": tensor for name, tensor in (self.best_weights or {}).items()}
@@ -282,12 +284,15 @@ class Trainer:
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = tensor
         load_weights(self.model, parts["weights"], path)
-        slots: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in parts.get("optimizer", {}).items():
-            slot, _, name = key.partition(".")
-            slots.setdefault(name, {})[slot] = tensor
         for optimizer in self.optimizers:
-            numbered = {number: slots[name] for number, name in enumerate(self._names(optimizer)) if name in slots}
+            slots: dict[str, dict[str, Tensor]] = {}
+            for key, tensor in parts.get(type(optimizer).__name__.lower(), {}).items():
+                slot, _, name = key.partition(".")
+                slots.setdefault(name, {})[slot] = tensor
+            names = self._names(optimizer)
+            if slots.keys() != set(names):
+                raise ValueError(f"{path}: not the state of --optimizer {self.config.optimizer}")
+            numbered = {number: slots[name] for number, name in enumerate(names)}
             optimizer.load_state_dict(optimizer.state_dict() | {"state": numbered})
         snapshots: dict[str, dict[str, Tensor]] = {}
         for key, tensor in parts.get("snapshot", {}).items():
