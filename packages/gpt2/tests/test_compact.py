@@ -124,11 +124,9 @@ def test_int8_changes_the_perplexity_by_less_than_one_percent(trained, data_file
     assert abs(float(steps.mean() - exact.mean())) < 0.05
 
 
-@compiler
-@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
-@pytest.mark.parametrize("d_in", [64, 71])
-def test_compiled_products_are_those_of_their_weights(weights, d_in):
-    """Whatever is left over: rows, outputs and inputs that fill no block."""
+def compiled_products(weights, d_in):
+    """A layer, rows of x, what it should make of them and how near; whatever is left over, too: rows, outputs and
+    inputs that fill no block."""
     torch.manual_seed(0)
     weight, bias = torch.randn(11, d_in), torch.randn(11)
     scale = None
@@ -145,8 +143,16 @@ def test_compiled_products_are_those_of_their_weights(weights, d_in):
             bound = torch.full_like(expected, 1e-4)
             if weights == "int8" and rows <= MANY_ROWS:  # x is rounded to 32767 steps of its largest number
                 bound += 0.51 * x.abs().amax(1)[:, None] / 32767 * stands_for.abs().sum(1)
-            assert ((layer(x) - expected).abs() < bound).all()
-            assert torch.equal(layer(x[None])[0], layer(x))
+            yield layer, x, expected, bound
+
+
+@compiler
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("d_in", [64, 71])
+def test_compiled_products_are_those_of_their_weights(weights, d_in):
+    for layer, x, expected, bound in compiled_products(weights, d_in):
+        assert ((layer(x) - expected).abs() < bound).all()
+        assert torch.equal(layer(x[None])[0], layer(x))
 
 
 @compiler
@@ -239,7 +245,9 @@ def test_products_are_the_same_without_the_newest_instructions(monkeypatch, flag
     try:
         for weights in ("float32", "float16", "int8"):
             for d_in in (64, 71):
-                test_compiled_products_are_those_of_their_weights(weights, d_in)
+                for layer, x, expected, bound in compiled_products(weights, d_in):
+                    assert ((layer(x) - expected).abs() < bound).all()
+                    assert torch.equal(layer(x[None])[0], layer(x))
     finally:
         library.cache_clear()
 

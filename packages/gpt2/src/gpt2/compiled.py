@@ -45,9 +45,8 @@ def library() -> ctypes.CDLL:
             # zero in the whole process, torch's too
             done = _run([*compiler, "-O3", "-ffast-math", "-fPIC", *flags, "-c", *SOURCES], folder)
             if done.returncode == 0:
-                openmp = [flag for flag in flags if flag == "-fopenmp"]
                 objects = [Path(source).with_suffix(".o").name for source in SOURCES]
-                done = _run([*compiler, "-shared", *openmp, "-o", "decoding.so", *objects, "-lm"], folder)
+                done = _run([*compiler, "-shared", *flags, "-o", "decoding.so", *objects, "-lm"], folder)
             if done.returncode == 0:
                 return _declared(ctypes.CDLL(str(Path(folder) / "decoding.so")))  # stays mapped when the file is gone
             said = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
