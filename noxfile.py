@@ -109,7 +109,7 @@ def types(session: nox.Session) -> None:
     install(session, *FOLDERS.values(), *requirements("types"), *requirements("test"))
     for folder in FOLDERS.values():
         session.run("mypy", str(folder / "src"))
-    session.run("mypy", "testing", "noxfile.py", "conftest.py")
+    session.run("mypy", "tools", "noxfile.py", "conftest.py")
 
 
 @nox.session
@@ -154,27 +154,27 @@ def mutants(session: nox.Session, name: str) -> None:
     if not (folder / "tests" / "mutants.py").exists():
         session.skip(f"{name} lists no mutants")
     install(session, folder, *group(ROOT, "test"), *group(folder, "test"))
-    session.run("python", "testing/mutation.py", str(folder), *session.posargs)
+    session.run("python", "tools/mutation.py", str(folder), *session.posargs)
 
 
 @nox.session
 def notebooks(session: nox.Session) -> None:
     """Execute every notebook from its .py, with no network; `-- NAME` for some, `-- --write` to keep the outputs."""
     install(session, *FOLDERS.values(), *requirements("notebooks"))
-    session.run("python", "testing/notebooks.py", *session.posargs)
+    session.run("python", "tools/notebooks.py", *session.posargs)
 
 
 @nox.session
 def readme(session: nox.Session) -> None:
     """Run the README blocks that are marked slow: long ones and the demos."""
     install(session, *FOLDERS.values(), *requirements("test"))
-    session.run("python", "testing/readme_blocks.py", "--slow", *session.posargs)
+    session.run("python", "tools/readme_blocks.py", "--slow", *session.posargs)
 
 
 @nox.session(name="install", venv_backend="none")
 def install_alone(session: nox.Session) -> None:
     """Install each package alone in every way a user might, and run its README there with no network."""
-    session.run(sys.executable, "testing/install_alone.py", *FOLDERS, *session.posargs)
+    session.run(sys.executable, "tools/install_alone.py", *FOLDERS, *session.posargs)
 
 
 @nox.session
@@ -192,15 +192,15 @@ def bench(session: nox.Session, name: str) -> None:
 def results(session: nox.Session) -> None:
     """Write RESULTS.md, the READMEs' tables and links to lines, and the root README's picture."""
     install(session, FOLDERS["shared"])
-    session.run("python", "testing/tables.py", *session.posargs)
-    session.run("python", "testing/picture.py")
-    session.run("python", "testing/line_links.py")
+    session.run("python", "tools/tables.py", *session.posargs)
+    session.run("python", "tools/picture.py")
+    session.run("python", "tools/line_links.py")
 
 
 @nox.session(venv_backend="none")
 def links(session: nox.Session) -> None:
     """Ask every external address that the texts and the data registry name. Needs a network."""
-    session.run(sys.executable, "testing/links.py")
+    session.run(sys.executable, "tools/links.py")
 
 
 @nox.session
@@ -251,7 +251,7 @@ def lock(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def new(session: nox.Session) -> None:
     """Begin a paper: `nox -s new -- vit "An Image is Worth 16x16 Words" 2020 2010.11929`."""
-    session.run(sys.executable, "testing/new_paper.py", *session.posargs)
+    session.run(sys.executable, "tools/new_paper.py", *session.posargs)
 
 
 @nox.session

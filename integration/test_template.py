@@ -52,7 +52,7 @@ def test_a_new_paper_is_green_at_once(copy):
     ],
 )
 def test_a_paper_that_makes_no_sense_is_refused(copy, arguments, named):
-    command = [sys.executable, "testing/new_paper.py", *arguments]
+    command = [sys.executable, "tools/new_paper.py", *arguments]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert named in done.stderr

@@ -1,4 +1,4 @@
-"""Mistakes that people make in GPT-2; see testing/mutation.py."""
+"""Mistakes that people make in GPT-2; see tools/mutation.py."""
 
 from mutation import Mutant
 
