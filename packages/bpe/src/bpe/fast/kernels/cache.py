@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN, merge
-from bpe.fast.layout import (
+from bpe.fast.kernels.tables import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
+from bpe.fast.struct_layout import (
     ARENA,
     ARENA_USED,
     CACHE_BITS,
@@ -20,10 +20,10 @@ from bpe.fast.layout import (
     LONG_BITS,
     LONG_CACHED,
     LONGEST,
-    ODD,
     POOL,
     POOLED,
     TOKENS,
+    UNMERGED,
     WARM,
 )
 
@@ -233,10 +233,10 @@ def make_room(memory: Cache) -> None:
     state[ARENA_USED] = 0
     state[WARM] = 1
     position, zero, one = int64(0), int64(0), int64(1)
-    for i in range(int64(memory.facts[ODD])):
-        length = int64(memory.odd_lengths[i])
+    for i in range(int64(memory.facts[UNMERGED])):
+        length = int64(memory.unmerged_lengths[i])
         for k in range(length):
-            memory.text[k] = memory.odd_bytes[position + k]
+            memory.text[k] = memory.unmerged[position + k]
         position += length
         mixed = hash_long(memory, zero, length)
-        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.odd_ids, i, one)
+        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.unmerged_ids, i, one)

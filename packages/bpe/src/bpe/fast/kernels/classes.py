@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bpe.fast.kernels.memory import Block, int64, jit, load64, uint8, uint64
-from bpe.fast.layout import O200K
+from bpe.fast.kernels.tables import Block, int64, jit, load64, uint8, uint64
+from bpe.fast.struct_layout import O200K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 
 HIGH_BITS = 0x8080808080808080  # set in bytes above 127

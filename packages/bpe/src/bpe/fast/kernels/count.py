@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from bpe.fast.kernels.cache import hash_key, key_of
 from bpe.fast.kernels.encode import collect, next_block
-from bpe.fast.kernels.memory import U8, U32, U64, int64, jit, load64, open_block, uint32, uint64
-from bpe.fast.layout import ARENA_ROOM, ARENA_USED, BATCH, POSITION, TABLE_BITS, WORD_ROOM, WORDS
+from bpe.fast.kernels.tables import U8, U32, U64, int64, jit, load64, open_block, uint32, uint64
+from bpe.fast.struct_layout import ARENA_ROOM, ARENA_USED, BATCH, POSITION, TABLE_BITS, WORD_ROOM, WORDS
 
 
 class CountTables(NamedTuple):
@@ -43,16 +43,16 @@ def count(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int) -> int:
         length = next_block(block, data, position, n, pattern)
         if length == 0:
             return 1
-        pieces = collect(block, length)
-        if int64(state[WORDS]) + pieces > int64(state[WORD_ROOM]):
+        pretokens = collect(block, length)
+        if int64(state[WORDS]) + pretokens > int64(state[WORD_ROOM]):
             return 2
         if int64(state[ARENA_USED]) + length > int64(state[ARENA_ROOM]):
             return 3
-        if 2 * (int64(state[WORDS]) + pieces) > 1 << int64(state[TABLE_BITS]):
+        if 2 * (int64(state[WORDS]) + pretokens) > 1 << int64(state[TABLE_BITS]):
             return 4
         start = first = int64(0)
-        while first < pieces:
-            last = min(first + BATCH, pieces)
+        while first < pretokens:
+            last = min(first + BATCH, pretokens)
             count_batch(tables, start, first, last)
             start = int64(tables.ends[last - 1])
             first = last
@@ -63,7 +63,7 @@ def count(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int) -> int:
 
 @jit
 def count_batch(tables: CountTables, start: int, first: int, last: int) -> None:
-    """Count the pieces first..last of the block. The keys of all first, so that their waits for memory overlap."""
+    """Count the pretokens first..last of the block. The keys of all first, so that their waits for memory overlap."""
     table, lows, highs, slots, ends = tables.table, tables.low, tables.high, tables.slots, tables.ends
     shift = uint64(64) - tables.state[TABLE_BITS]
     begin = start
@@ -93,7 +93,7 @@ def count_batch(tables: CountTables, start: int, first: int, last: int) -> None:
 
 @jit
 def find_word(tables: CountTables, begin: int, end: int, low: Any, high: Any, slot: int) -> int:
-    """The slot of a piece, which is entered if it is new."""
+    """The slot of a pretoken, which is entered if it is new."""
     table, state, text, arena = tables.table, tables.state, tables.text, tables.arena
     while table[slot << 2 | 1] != 0:
         if table[slot << 2] == low and table[slot << 2 | 1] == high:
@@ -134,12 +134,12 @@ def rehash(u8: Any, u32: Any, u64: Any, old: U64) -> int:
 
 
 @jit
-def words(u8: Any, u32: Any, u64: Any, places: U64, counts: U64) -> int:
+def words(u8: Any, u32: Any, u64: Any, offsets: U64, counts: U64) -> int:
     """Write where each distinct pre-token lies in `arena`, and its count, in the order first seen; how many."""
     tables = open_count_tables(u8, u32, u64)
     number = int64(tables.state[WORDS])
     for word in range(number):
         slot = int64(tables.slot_of[word]) << 2
-        places[word] = tables.table[slot | 2]
+        offsets[word] = tables.table[slot | 2]
         counts[word] = tables.table[slot | 3]
     return number

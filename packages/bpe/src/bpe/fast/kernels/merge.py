@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import NONE, U64, Merger, inlined, int64, jit, uint8, uint32, uint64
-from bpe.fast.layout import ID_BITS, PAIR_BITS, SHORT
+from bpe.fast.kernels.tables import NONE, U64, Merger, inlined, int64, jit, uint8, uint32, uint64
+from bpe.fast.struct_layout import ID_BITS, PAIR_BITS, SHORT
 
 POSITION_BITS = 6  # of 64 positions
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: the usual multiplier, whose product's high bits are well mixed

@@ -1,6 +1,6 @@
 """The order of pairs: a heap whose entries may be out of date.
 
-Counts only fall, and first places only move back, once a pair has come into being; so an entry that is out of date is
+Counts only fall, and first positions only move back, once a pair has come into being; so an entry that is out of date is
 too good, comes up, and is put back with what is true. Only pairs of at least `LEAST` occurrences are on the heap, which
 keeps it small: most pairs are rare and never come up. When it runs empty, `LEAST` is halved and all pairs are looked
 through.
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import NONE, int64, jit, uint64
-from bpe.fast.layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, NEXT, PAIRS, WAITING
+from bpe.fast.kernels.tables import NONE, int64, jit, uint64
+from bpe.fast.struct_layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, NEXT, PAIRS, WAITING
 
 
 @jit
 def tie_of(tables: Any, pair: int, rule: int) -> Any:
-    """What is least for the pair that wins a tie: its first place, or its ids; by `BYTES`, see `comes_before`."""
+    """What is least for the pair that wins a tie: its first position, or its ids; by `BYTES`, see `comes_before`."""
     pairs = tables.pairs
     if rule != FIRST:
         return pairs[pair << 2 | KEY]
@@ -25,12 +25,12 @@ def tie_of(tables: Any, pair: int, rule: int) -> Any:
     i = int64(pairs[pair << 2 | NEXT])
     last = int64(pairs[pair << 2 | LAST]) - 1
     while i < last:
-        place = int64(tables.places[i])
-        if tables.start[place] == left and tables.start[place + int64(tables.length[left])] == right:
+        position = int64(tables.positions[i])
+        if tables.start[position] == left and tables.start[position + int64(tables.length[left])] == right:
             break
         i += 1
     pairs[pair << 2 | NEXT] = uint64(i)
-    return uint64(tables.places[i])
+    return uint64(tables.positions[i])
 
 
 @jit
@@ -78,7 +78,7 @@ def push_pair(tables: Any, pair: int, rule: int) -> None:
 
 @jit
 def sink(tables: Any, rule: int, count: Any, tie: Any, pair: Any) -> None:
-    """Put an entry in the place of the best, and let it sink to where it belongs."""
+    """Put an entry in the position of the best, and let it sink to where it belongs."""
     heap_count, heap_tie, heap_pair = tables.heap_count, tables.heap_tie, tables.heap_pair
     waiting = int64(tables.state[WAITING])
     hole = 0

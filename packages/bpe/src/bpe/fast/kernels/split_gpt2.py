@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bpe.fast.kernels.classes import HIGH_BITS, character_length
-from bpe.fast.kernels.memory import Block, int64, jit, load64, uint64
+from bpe.fast.kernels.tables import Block, int64, jit, load64, uint64
 from bpe.unicode_classes import SPACE
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bpe.fast.kernels.classes import character_length
-from bpe.fast.kernels.memory import U8, Block, int64, jit
-from bpe.fast.layout import CL100K
+from bpe.fast.kernels.tables import U8, Block, int64, jit
+from bpe.fast.struct_layout import CL100K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 
 

@@ -44,7 +44,7 @@ class Block(NamedTuple):
     classes: U8  # class of the character that each byte belongs to
     starts: U8  # 1 where a piece starts
     ends: U32  # end of each piece
-    state: U64  # see `layout.py`
+    state: U64  # see `struct_layout.py`
 
 
 class Merger(NamedTuple):
@@ -54,7 +54,7 @@ class Merger(NamedTuple):
     byte_ids: U32  # byte -> id
     bigrams: U32  # [left byte * 256 + right byte] -> id or NONE
     pairs: U64  # hash table: left id, right id -> id
-    facts: U64  # sizes, see `layout.py`
+    facts: U64  # sizes, see `struct_layout.py`
     symbols: U32  # ids
     ranks: U32  # rank of the pair that starts here
     links: U8  # neighbours within a short piece
@@ -83,16 +83,16 @@ class Cache(NamedTuple):
     token_low: U64  # key of every token of at most 15 bytes …
     token_high: U64
     token_id: U64
-    odd_bytes: U8  # long tokens that merging never makes, one after another
-    odd_lengths: U32
-    odd_ids: U32
+    unmerged: U8  # long tokens that merging never makes, one after another
+    unmerged_lengths: U32
+    unmerged_ids: U32
 
 
 # The order of the arrays of each width:
-#   8 bits: class_of_block class_of text classes starts links arena found odd_bytes joined
-#  32 bits: ends byte_ids bigrams symbols ranks following preceding cache pool slots odd_lengths odd_ids ids
+#   8 bits: class_of_block class_of text classes starts links arena found unmerged joinable
+#  32 bits: ends byte_ids bigrams symbols ranks following preceding cache pool slots unmerged_lengths unmerged_ids ids
 #  64 bits: state pairs facts heap cache long_cache low high token_low token_high token_id
-JOINED = 9
+JOINABLE = 9
 
 
 @jit
