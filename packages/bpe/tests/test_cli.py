@@ -87,14 +87,14 @@ def test_inspect(place):
 
 
 def test_colours_end_before_each_line_does():
-    from bpe.show import terminal_pieces
+    from bpe.visualize import terminal_tokens
 
     tok = bpe.train_from_iterator(["a\n\nb"], vocab_size=257, engine="python")
-    painted = terminal_pieces(tok, "a\n\nb", colour=True)
+    painted = terminal_tokens(tok, "a\n\nb", color=True)
     for line in painted.split("\n"):
         assert re.findall(r"\x1b\[[^m]*m", line)[-1] == "\x1b[0m"
     assert re.sub(r"\x1b\[[^m]*m", "", painted) == "a\n\nb"
-    assert terminal_pieces(tok, "a\n\nb", colour=False).replace("|", "") == "a\n\nb"
+    assert terminal_tokens(tok, "a\n\nb", color=False).replace("|", "") == "a\n\nb"
 
 
 def test_convert(place):

@@ -6,7 +6,7 @@ import random
 import bpe
 import numpy as np
 import pytest
-from bpe.byte_letters import from_letters, to_letters
+from bpe.byte_unicode import from_printable, to_printable
 from bpe.merge import byte_pair_merge, merge_with_dropout
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,13 +79,13 @@ def test_a_stream_gives_the_text_as_soon_as_it_is_certain(make, engine):
     ids = tok.encode_bytes(b"".join(bytes([b]) for b in text.encode()))
     bytes_only = [tok.encode_single_token(bytes([b])) for b in text.encode()]
     for feed in (ids, bytes_only):
-        out = [stream.push(i) for i in feed]
-        assert "".join(out) + stream.finish() == text
+        out = [token_file.push(i) for i in feed]
+        assert "".join(out) + token_file.finish() == text
         assert "\ufffd" not in "".join(out)
-    assert [stream.push(i) for i in bytes_only[:4]] == ["n", "a", "", "ï"]
-    assert stream.push(*bytes_only[7:9]) == ""
-    assert stream.finish() == "\ufffd"
-    assert stream.push(bytes_only[0]) == "n"
+    assert [token_file.push(i) for i in bytes_only[:4]] == ["n", "a", "", "ï"]
+    assert token_file.push(*bytes_only[7:9]) == ""
+    assert token_file.finish() == "\ufffd"
+    assert token_file.push(bytes_only[0]) == "n"
 
 
 def test_streams_equal_decode_whatever_the_ids(make):
@@ -94,7 +94,7 @@ def test_streams_equal_decode_whatever_the_ids(make):
     @given(IDS)
     def check(ids):
         stream = tok.stream_decoder()
-        assert "".join([stream.push(i) for i in ids]) + stream.finish() == tok.decode(ids)
+        assert "".join([token_file.push(i) for i in ids]) + token_file.finish() == tok.decode(ids)
 
     check()
 
@@ -125,14 +125,14 @@ def test_pieces_are_readable_letters(make):
     assert tok.pieces(tok.encode(" the\n<|endoftext|>", allowed_special="all")) == ["Ġthe", "Ċ", "<|endoftext|>"]
 
 
-def test_byte_letters_are_gpt_2_s_and_have_an_inverse():
+def test_byte_unicode_are_gpt_2_s_and_have_an_inverse():
     letters = bpe.bytes_to_unicode()
     assert len(set(letters.values())) == 256
     assert [letters[b] for b in b" \n\t\x00\x7f\xa0\xadA!\xff"] == list("ĠĊĉĀġłŃA!ÿ")
     everything = bytes(range(256))
-    assert from_letters(to_letters(everything)) == everything
+    assert from_printable(to_printable(everything)) == everything
     with pytest.raises(ValueError, match="not the letter of any byte"):
-        from_letters("語")
+        from_printable("語")
 
 
 def test_lone_surrogates_are_a_clear_error(make, engine):
@@ -161,9 +161,9 @@ def test_the_heap_and_the_scan_merge_alike(make):
 
     @given(st.text("the an in= \n日", min_size=1, max_size=120).map(str.encode))
     def check(piece):
-        from bpe.merge import _merge_by_heap
+        from bpe.merge import _merge_with_heap
 
-        assert _merge_by_heap(piece, ranks, float("inf")) == byte_pair_merge(piece, ranks)
+        assert _merge_with_heap(piece, ranks, float("inf")) == byte_pair_merge(piece, ranks)
 
     check()
 

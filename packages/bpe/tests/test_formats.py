@@ -11,7 +11,8 @@ import bpe
 import pytest
 import tiktoken
 import tiktoken.load
-from bpe.formats import openai, tiktoken_file
+from bpe.formats import openai
+from bpe.formats import tiktoken as tiktoken_format
 from hypothesis import given, settings
 from tokenizers import Tokenizer as HuggingFace
 
@@ -158,7 +159,7 @@ def test_r50k_and_p50k_from_gpt_2_s_files(data_file, tmp_path, monkeypatch):
     monkeypatch.setenv("DLPAPERS_DATA_DIR", str(encoder.parent.parent))
     assert bpe.get_encoding("r50k_base").ranks == tok.ranks
     p50k = bpe.get_encoding("p50k_base")
-    text = tiktoken_file.to_text(p50k.ranks)
+    text = tiktoken_format.to_text(p50k.ranks)
     assert (
         hashlib.sha256(text.encode()).hexdigest() == "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
     )
@@ -383,4 +384,4 @@ def test_exported_tokenizers_agree_with_hugging_face_on_drawn_text(toks, tmp_pat
 def test_special_tokens_that_look_like_letters_of_bytes_are_refused_where_they_cannot_be_told_apart(toks, tmp_path):
     tok = toks["gpt2"].with_special_tokens({"Ġ": 700})
     with pytest.raises(bpe.FormatError, match="is also how the token"):
-        openai.letters_vocabulary(tok)
+        openai.printable_vocabulary(tok)

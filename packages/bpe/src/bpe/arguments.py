@@ -35,7 +35,8 @@ def check_ids(ids: IdSequence) -> Sequence[int] | NDArray[np.integer[Any]]:
         kind = getattr(dtype, "kind", None)
         if kind not in ("i", "u") and (kind is not None or "int" not in str(dtype)):
             raise ValueError(f"`ids` must have an integer dtype, got {dtype}")
-        return ids if kind is not None and hasattr(ids, "ctypes") else ids.tolist()  # type: ignore[union-attr]
+        array: Any = ids
+        return array if hasattr(array, "ctypes") else array.tolist()  # NumPy's arrays have `ctypes`
     try:
         return list(ids)
     except TypeError:

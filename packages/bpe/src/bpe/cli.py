@@ -141,7 +141,7 @@ class Encode:
     tokenizer: str
     """Tokenizer file or folder in any format, or a published name: gpt2, cl100k_base, …"""
     out: Path | None = None
-    """Token file to write; by default the name of the text with .bin. Beside it, NAME.json describes it. - is stdout."""
+    """Token file to write; by default the name of the text with .bin. NAME.json describes it. - is stdout."""
     special: Literal["error", "allow", "text"] = "error"
     """Special tokens in the text: refuse the text, encode them as their ids, or encode them as ordinary text."""
     num_threads: int = 1
@@ -161,7 +161,7 @@ class Encode:
         tokenizer = _tokenizer(self.tokenizer, self.engine)
         default = STREAM if self.file == STREAM else self.file.with_suffix(".bin")
         out = self.out or default
-        inputs = [self.file, self.tokenizer]
+        inputs: list[Path | str] = [self.file, self.tokenizer]
         check_output(out, "a token file", inputs)
         if out != STREAM:
             check_output(description_of(out), "a description of a token file", inputs)

@@ -150,7 +150,7 @@ def _integers(ids: IdSequence) -> list[int]:
     """Return ids as a list of ints. Raises: ValueError that names the first element that is not an integer."""
     found = check_ids(ids)
     if hasattr(found, "tolist"):
-        return found.tolist()  # type: ignore[no-any-return, union-attr]
+        return found.tolist()
     try:
         return list(map(operator.index, found))
     except TypeError:

@@ -80,10 +80,12 @@ def split_at(text: str, names: frozenset[str]) -> Iterator[tuple[str, bool]]:
 
 def check_names(special_tokens: Iterable[str]) -> list[str]:
     """Return the names as a list. Raises: ValueError for a single str, an empty name, or a name that is repeated."""
-    if isinstance(special_tokens, str | bytes):
+    single: object = special_tokens
+    if isinstance(single, str | bytes):
         raise invalid("special_tokens", "be a list of names", special_tokens)
     names = list(special_tokens)
-    for name in names:
+    everything: list[object] = list(names)
+    for name in everything:
         if not isinstance(name, str) or not name:
             raise invalid("special_tokens", "hold names that are not empty", name)
     if len(set(names)) != len(names):

@@ -49,8 +49,9 @@ class Tokenizer(Encoding, Decoding):
 
         Raises: ValueError for a vocabulary that cannot encode every text or decode every id.
         """
-        for name, value in (("ranks", ranks), ("special_tokens", special_tokens)):
-            if not isinstance(value, Mapping) and not (value is None and name == "special_tokens"):
+        given: dict[str, object] = {"ranks": ranks, "special_tokens": special_tokens or {}}
+        for name, value in given.items():
+            if not isinstance(value, Mapping):
                 raise invalid(name, "be a mapping from token to id", value)
         names = dict(special_tokens or {})
         special.check_names(names)

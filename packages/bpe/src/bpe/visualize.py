@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from itertools import pairwise
 
 from bpe.byte_unicode import to_printable
 from bpe.tokenizer import Tokenizer
@@ -102,7 +103,7 @@ def merge_steps(tokenizer: Tokenizer, word: str) -> list[list[str]]:
     parts = [bytes([b]) for b in word.encode()]
     steps = [parts]
     while True:
-        pairs = [(tokenizer.ranks.get(a + b), i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False))]
+        pairs = [(tokenizer.ranks.get(a + b), i) for i, (a, b) in enumerate(pairwise(parts))]
         ranked = [(rank, i) for rank, i in pairs if rank is not None]
         if not ranked:
             break

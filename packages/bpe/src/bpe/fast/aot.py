@@ -89,7 +89,7 @@ def entry_point(name: str) -> Any:
 
 
 def cache_folders() -> Iterator[Path]:
-    """Yield the folders that may hold compiled kernels, best first: $NUMBA_CACHE_DIR, the user's cache, a temporary one."""
+    """Yield folders for compiled kernels, best first: $NUMBA_CACHE_DIR, the user's cache, a temporary folder."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(chosen) / "dlpapers-bpe"
     with suppress(RuntimeError, KeyError):  # no home folder

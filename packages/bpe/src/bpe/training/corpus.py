@@ -164,10 +164,10 @@ def _open(path: Path) -> IO[bytes]:
     if start == ZSTD:
         try:
             zstd: Any = importlib.import_module("compression.zstd")  # Python 3.14
-            return zstd.open(buffered, "rb")  # type: ignore[no-any-return]
+            return zstd.open(buffered, "rb")
         except ImportError:
-            return require("zstandard", "reading .zst files").open(buffered, "rb")  # type: ignore[no-any-return]
-    return buffered  # type: ignore[no-any-return]
+            return require("zstandard", "reading .zst files").open(buffered, "rb")
+    return buffered
 
 
 def _read(file: IO[bytes], size: int, path: Path) -> bytes:

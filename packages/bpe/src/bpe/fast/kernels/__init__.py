@@ -1,4 +1,4 @@
-"""The kernels: numba's subset of Python over raw memory. Imported only to be compiled, see `machine.py`."""
+"""The kernels: numba's subset of Python over raw memory. They are imported only to be compiled (see `aot.py`)."""
 
 from bpe.fast.kernels.count import count, rehash, words
 from bpe.fast.kernels.decode import decode, decoded_size

@@ -1,4 +1,4 @@
-"""Text to ids, a block at a time: copy, classify, last_safe_cut, split, look up."""
+"""Text to ids, one block at a time: copy, classify, cut, split, look up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bpe.unicode_classes import OTHER, SPACE
 
 @jit
 def fill(block: Block, data: U8, position: int, n: int, size: int) -> int:
-    """Copy up to `size` bytes of whole characters from `position` to `text`, zeros after them; how many."""
+    """Copy up to `size` bytes of complete characters from `position` to `text`, then zeros. Returns their number."""
     length = min(size, n - position)
     if position + length < n:
         while length > 0 and data[position + length] & 0xC0 == 0x80:
@@ -41,11 +41,11 @@ def fill(block: Block, data: U8, position: int, n: int, size: int) -> int:
 
 @jit
 def last_safe_cut(block: Block, length: int, pattern: int) -> int:
-    """The last place in the block where any text may be last_safe_cut in two without changing a pretoken; 0 if there is none.
+    """Return the last offset in the block at which any text can be cut without changing a pre-token, or 0.
 
-    GPT-2's pattern: before white space that follows something else. The others let punctuation run on into line breaks,
-    so there: before a space (byte 32) that follows no white space, before any ASCII white space after a word or number,
-    and before a word or number after a line break.
+    GPT-2's pattern: before white space that follows something else. In the other patterns punctuation extends into line
+    breaks, so there: before a space (byte 32) that does not follow white space; before any ASCII white space after a
+    word or number; and before a word or number after a line break.
     """
     text, classes = block.text, block.classes
     k = length - 1
@@ -63,9 +63,10 @@ def last_safe_cut(block: Block, length: int, pattern: int) -> int:
 
 @jit
 def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> int:
-    """Read the next block, shorten it to where it may be last_safe_cut and mark `starts`; its length, or 0: it needs more memory.
+    """Read the next block, shorten it to its last safe cut and mark `starts`.
 
-    A block is BLOCK bytes, and only where that holds no last_safe_cut as many as the scratch allows.
+    Returns its length, or 0 if it needs larger buffers. A block has BLOCK bytes; one without a safe cut grows up to the
+    capacity of the buffers.
     """
     size = BLOCK
     while True:
@@ -90,7 +91,7 @@ def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> i
 
 @jit
 def given_block(block: Block, data: U8, position: int, n: int, pretoken_ends: Any, pretoken: int) -> int:
-    """Read given pretokens, as many as make a block, and mark `starts`; its length, or 0: one needs more memory."""
+    """Read given pre-tokens that fit into a block and mark `starts`. Returns the length; 0: one needs larger buffers."""
     length = int64(pretoken_ends[pretoken]) - position
     k = pretoken
     while position + length < n and int64(pretoken_ends[k + 1]) - position <= BLOCK:
@@ -104,7 +105,7 @@ def given_block(block: Block, data: U8, position: int, n: int, pretoken_ends: An
     for i in range(length, length + PADDING):
         block.text[i] = 0
     block.starts[0] = 1
-    block.state[ASCII] = 0  # nobody looked
+    block.state[ASCII] = 0  # unknown
     for j in range(pretoken, k):
         block.starts[int64(pretoken_ends[j]) - position] = 1
     return length
@@ -112,9 +113,10 @@ def given_block(block: Block, data: U8, position: int, n: int, pretoken_ends: An
 
 @jit
 def split_unjoinable(block: Block, joinable: U8, length: int) -> None:
-    """Start a pretoken wherever two bytes meet that no token holds side by side: nothing is ever merged across.
+    """Start a pre-token wherever two bytes meet that no token holds side by side, because merges never cross there.
 
-    Text in scripts with few tokens falls into characters, which the cache knows. Only bytes above 127 are looked at.
+    Text in scripts with few tokens then splits into characters, which the cache holds. Only bytes above 127 are
+    examined.
     """
     text = block.text
     i = 1
@@ -129,7 +131,7 @@ def split_unjoinable(block: Block, joinable: U8, length: int) -> None:
 
 @jit
 def collect(block: Block, length: int) -> int:
-    """From `starts` to `ends`; how many pretokens."""
+    """Convert `starts` to `ends`. Returns the number of pre-tokens."""
     count = 0
     for i in range(1, length):
         block.ends[count] = uint32(i)
@@ -153,13 +155,13 @@ def encode(
     text_ends: Any,
     counts: Any,
 ) -> int:
-    """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a pretoken needs more scratch memory.
+    """Write the ids of n bytes of UTF-8 to `out`. Returns their number, or -1 if a pre-token needs larger buffers.
 
-    With keep = 0 they are only counted. Those of a batch are put together in `ids`, which stays in the innermost cache:
-    few at a time and past the last of them, as pretokens are written, the long `out` would keep the processor waiting.
+    With keep = 0 the ids are only counted. The ids of a batch are collected in `ids`, which stays in the L1 cache;
+    writing pre-tokens to the long `out` directly would stall the processor.
 
-    The bytes may be several texts, one after the other: no pretoken reaches over their ends, and `counts` gets the
-    number of ids of each. One call for many: two threads that come back for each would wait for the interpreter's lock.
+    The bytes may be several texts, one after another: no pre-token spans two of them, and `counts` gets the number of
+    ids of each. One call for many texts, because threads that return to Python for each would contend for the GIL.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
     at = position = pretoken = zero = int64(0)
@@ -199,7 +201,7 @@ def encode(
 
 @jit
 def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, out: Any) -> int:
-    """Ends of the pretokens that the pattern makes of n bytes; how many, or -1 as above."""
+    """Write the ends of the pre-tokens of n bytes. Returns their number, or -1 as `encode`."""
     block = open_block(u8, u32, u64)
     position = count = int64(0)
     while position < n:

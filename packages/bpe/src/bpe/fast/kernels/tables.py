@@ -1,4 +1,4 @@
-"""What the kernels are written in: the decorator, pointers by width, and the tables of encoding."""
+"""What the kernels are written in: the decorators, pointers by width, and the tables of encoding."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ U32 = Any  # uint32*
 U64 = Any  # uint64*
 
 types: Any = numba.types
-uint8: Any = types.uint8  # to numba these are types, which convert; to a type checker functions
+uint8: Any = types.uint8  # for numba these are types that convert; for a type checker, functions
 uint32: Any = types.uint32
 uint64: Any = types.uint64
 int64: Callable[[Any], int] = types.int64
 
-NONE = 0xFFFFFFFF  # no token, no rank, no position: greater than every one of them
+NONE = 0xFFFFFFFF  # no token, rank or position: greater than all of them
 
 
 def jit(function: F) -> F:
-    """Compile as part of whatever entry point calls it.
+    """Compile as part of the entry points that call it.
 
-    A function is compiled once for each combination of types it is called with, and a literal is a type of its own to
-    numba: so counters that are handed on start from int64(0), not from 0.
+    A function is compiled once for each combination of argument types, and to numba a literal has a type of its own.
+    Therefore counters that are passed on start from int64(0), not from 0.
     """
     return cast(F, numba.njit(error_model="numpy")(function))
 
 
 def inlined(function: F) -> F:
-    """The same as part of its callers' own code: a call would put every pointer of a table on the stack."""
+    """Compile into the callers' own code: a call would spill every pointer of a table to the stack."""
     return cast(F, numba.njit(error_model="numpy", forceinline=True)(function))
 
 
 class Block(NamedTuple):
-    """A block of text on its way from bytes to pieces."""
+    """A block of text on its way from bytes to pre-tokens."""
 
     class_of_block: U8  # code point // 128 -> row of `class_of`
     class_of: U8  # rows of 128 classes
     text: U8  # the bytes, followed by zeros
     classes: U8  # class of the character that each byte belongs to
-    starts: U8  # 1 where a piece starts
-    ends: U32  # end of each piece
+    starts: U8  # 1 where a pre-token starts
+    ends: U32  # end of each pre-token
     state: U64  # see `struct_layout.py`
 
 
 class Merger(NamedTuple):
-    """What merging one piece reads, and the room it works in."""
+    """What merging one pre-token reads, and its working memory."""
 
     text: U8
     byte_ids: U32  # byte -> id
@@ -57,33 +57,33 @@ class Merger(NamedTuple):
     facts: U64  # sizes, see `struct_layout.py`
     symbols: U32  # ids
     ranks: U32  # rank of the pair that starts here
-    links: U8  # neighbours within a short piece
-    following: U32  # position of the next symbol in a long one
-    preceding: U32  # and of the one before
+    links: U8  # neighbors in a short pre-token
+    following: U32  # position of the next symbol in a long pre-token
+    preceding: U32  # position of the previous symbol
     heap: U64
 
 
 class Cache(NamedTuple):
-    """From piece to ids: what a thread remembers, a batch of pieces that is looked up, and the tokens."""
+    """From pre-token to ids: a thread's cache, the batch that is looked up, and the tokens."""
 
     text: U8
     ends: U32
     state: U64
     facts: U64
-    cache: U64  # hash table of short pieces: 4 words per slot
+    cache: U64  # hash table of short pre-tokens: 4 words per slot
     cache32: U32  # the same memory
-    pool: U32  # ids of the pieces that have more than four, and of long ones
-    long_cache: U64  # hash table of long pieces: 4 words per slot
+    pool: U32  # ids of pre-tokens with more than four ids, and of long ones
+    long_cache: U64  # hash table of long pre-tokens: 4 words per slot
     arena: U8  # their bytes
     low: U64  # keys of a batch
     high: U64
-    slots: U32  # the slot where each of a batch is looked for first
-    found: U8  # and whether it sits there
-    ids: U32  # and the ids of all
-    token_low: U64  # key of every token of at most 15 bytes …
+    slots: U32  # first slot to search for each pre-token of the batch
+    found: U8  # whether it is there
+    ids: U32  # the ids of the batch
+    token_low: U64  # keys of the tokens of at most 15 bytes
     token_high: U64
     token_id: U64
-    unmerged: U8  # long tokens that merging never makes, one after another
+    unmerged: U8  # long tokens that no merge forms, concatenated
     unmerged_lengths: U32
     unmerged_ids: U32
 
@@ -97,19 +97,19 @@ JOINABLE = 9
 
 @jit
 def open_block(u8: Any, u32: Any, u64: Any) -> Block:
-    """The tables of a block, from the lists of addresses."""
+    """Return the tables of a block from the lists of addresses."""
     return Block(u8[0], u8[1], u8[2], u8[3], u8[4], u32[0], u64[0])
 
 
 @jit
 def open_merger(u8: Any, u32: Any, u64: Any) -> Merger:
-    """The tables of merging."""
+    """Return the tables of merging."""
     return Merger(u8[2], u32[1], u32[2], u64[1], u64[2], u32[3], u32[4], u8[5], u32[5], u32[6], u64[3])
 
 
 @jit
 def open_cache(u8: Any, u32: Any, u64: Any) -> Cache:
-    """The tables of looking up."""
+    """Return the tables of the cache."""
     return Cache(
         u8[2], u32[0], u64[0], u64[2], u64[4], u32[7], u32[8], u64[5], u8[6],
         u64[6], u64[7], u32[9], u8[7], u32[12], u64[8], u64[9], u64[10], u8[8], u32[10], u32[11],
@@ -118,7 +118,7 @@ def open_cache(u8: Any, u32: Any, u64: Any) -> Cache:
 
 @jit
 def load64(data: U8, i: int) -> Any:
-    """The eight bytes from position i as one little-endian word (LLVM makes this a single load)."""
+    """Return the eight bytes from offset i as one little-endian word; LLVM makes this a single load."""
     low = uint64(data[i]) | uint64(data[i + 1]) << uint64(8)
     low |= uint64(data[i + 2]) << uint64(16) | uint64(data[i + 3]) << uint64(24)
     high = uint64(data[i + 4]) | uint64(data[i + 5]) << uint64(8)

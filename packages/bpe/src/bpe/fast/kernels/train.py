@@ -1,9 +1,9 @@
-"""Learning merges — 1508.07909, algorithm 1, where each merge touches only the positions where its pair stands.
+"""Learn merges (1508.07909, algorithm 1), where each merge updates only the positions at which its pair occurs.
 
-The distinct pre-tokens lie one after another in one text, a separator before each. A symbol is known by its first position
-(`start`) and its last (`finish`), so its neighbours are found by its length, without links. Each pair has its count and
-the list of its positions in ascending order; a position that is out of date is skipped. A merge walks that list, sums up per
-neighbour what it gains and loses, and only then touches the tables of pairs, once per distinct neighbour.
+The distinct pre-tokens are concatenated in one text, with a separator before each. A symbol is identified by its first
+position (`start`) and its last (`finish`), so its length gives its neighbors, without links. Each pair has its count
+and the list of its positions in ascending order; outdated positions are skipped. A merge walks that list, sums the
+gains and losses per neighbor, and then updates the tables of pairs once per distinct neighbor.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ from bpe.fast.struct_layout import (
     POSITION_ROOM,
     POSITIONS,
     TABLE_SIZE,
+    TRAIN_DONE,
+    TRAIN_NEEDS_PAIRS,
+    TRAIN_NEEDS_POSITIONS,
 )
 
 
 class TrainTables(NamedTuple):
-    """The memory of training; `trainer.py` allocates it, in this order within each width."""
+    """The memory of training; `trainer.py` allocates it in this order within each width."""
 
     text: U8  # the pre-tokens' bytes
 
     start: U32  # [position] the symbol that starts there, or NONE
-    finish: U32  # [position] the symbol that ends there; kept only where one does
+    finish: U32  # [position] the symbol that ends there; valid only where one does
     word: U32  # [position] the number of the pre-token
-    length: U32  # [symbol] its bytes
-    example: U32  # [symbol] a position where it once stood
+    length: U32  # [symbol] number of its bytes
+    example: U32  # [symbol] a position where it has occurred
     positions: U32  # the lists of all pairs
-    before_position: U32  # one merge: where the new symbol and the one before it start …
-    before_symbol: U32  # … and which that is
+    before_position: U32  # of one merge: start of the previous symbol at each occurrence
+    before_symbol: U32  # and its id
     after_position: U32
     after_symbol: U32
-    befores: U32  # the distinct ones
+    befores: U32  # the distinct previous symbols
     afters: U32
-    before_count: U32  # [symbol] how many; then where the next position goes
+    before_count: U32  # [symbol] how many; later the next index in its list
     after_count: U32
     heap_pair: U32
 
@@ -53,7 +56,7 @@ class TrainTables(NamedTuple):
     weight: U64  # [pre-token] how often it occurs
     pairs: U64  # 4 words per pair, see `struct_layout.py`
     table: U64  # hash table: the upper half of the hash, and number of the pair + 1
-    before_weight: U64  # [symbol] one merge: occurrences in the corpus
+    before_weight: U64  # [symbol] of one merge: occurrences in the corpus
     after_weight: U64
     heap_count: U64
     heap_tie: U64
@@ -62,7 +65,7 @@ class TrainTables(NamedTuple):
 
 @jit
 def open_train_tables(u8: Any, u32: Any, u64: Any) -> TrainTables:
-    """The tables by name."""
+    """Return the tables from the lists of addresses."""
     return TrainTables(
         u8[0],
         u32[0], u32[1], u32[2], u32[3], u32[4], u32[5], u32[6], u32[7], u32[8], u32[9], u32[10], u32[11], u32[12],
@@ -73,7 +76,7 @@ def open_train_tables(u8: Any, u32: Any, u64: Any) -> TrainTables:
 
 @jit
 def find_pair_of(tables: TrainTables, left: Any, right: Any) -> int:
-    """Number of a pair; it is entered, with count 0 and no positions, if it is new."""
+    """Return the number of a pair. A new pair is entered with count 0 and no positions."""
     pairs, table, state = tables.pairs, tables.table, tables.state
     key = uint64(left) << uint64(32) | uint64(right)
     mixed = (key ^ key >> uint64(29)) * uint64(GOLDEN)
@@ -113,7 +116,7 @@ def rebuild_table(u8: Any, u32: Any, u64: Any) -> int:
 
 @jit
 def lay_out(u8: Any, u32: Any, u64: Any, data: U8, word_ends: U64, number: int) -> int:
-    """Lay the pre-tokens out, a separator before each and after the last, and list the positions of all pairs of bytes."""
+    """Lay out the pre-tokens, a separator before each and after the last, and list the positions of all byte pairs."""
     tables = open_train_tables(u8, u32, u64)
     at = begin = 0
     for word in range(number):
@@ -138,7 +141,7 @@ def lay_out(u8: Any, u32: Any, u64: Any, data: U8, word_ends: U64, number: int) 
     pairs = tables.pairs
     first = uint64(0)
     most = uint64(0)
-    for pair in range(int64(tables.state[PAIRS])):  # from lengths of lists to where they begin, and end so far
+    for pair in range(int64(tables.state[PAIRS])):  # from the lengths of lists to their starts and current ends
         longer = first + pairs[pair << 2 | LAST]
         pairs[pair << 2 | NEXT] = pairs[pair << 2 | LAST] = first
         first = longer
@@ -156,28 +159,28 @@ def lay_out(u8: Any, u32: Any, u64: Any, data: U8, word_ends: U64, number: int) 
 
 @jit
 def train(u8: Any, u32: Any, u64: Any, rule: int, until: int, min_frequency: int) -> int:
-    """Merge until there are so many merges. 0: done or no pair left; 1: pairs, 2: positions need more room first."""
+    """Merge until there are `until` merges or no pair is left. Returns TRAIN_DONE, or what must grow first."""
     tables = open_train_tables(u8, u32, u64)
     state, pairs = tables.state, tables.pairs
     while int64(state[MERGES]) < until:
         pair = best_pair(tables, rule)
         if pair < 0:
             if int64(state[LEAST]) <= max(min_frequency, 1):
-                return 0
+                return TRAIN_DONE
             lower(tables, rule, max(min_frequency, 1))
             continue
         number = int64(pairs[pair << 2 | LAST] - pairs[pair << 2 | NEXT])
         if int64(state[PAIRS]) + 2 * min(number, 256 + int64(state[MERGES])) + 2 > int64(state[PAIR_ROOM]):
-            return 1
+            return TRAIN_NEEDS_PAIRS
         if int64(state[POSITIONS]) + 2 * number > int64(state[POSITION_ROOM]):
-            return 2
+            return TRAIN_NEEDS_POSITIONS
         merge_everywhere(tables, pair, rule)
-    return 0
+    return TRAIN_DONE
 
 
 @jit
 def merge_everywhere(tables: TrainTables, pair: int, rule: int) -> None:
-    """Replace the pair by a new symbol wherever it stands, from left to right."""
+    """Replace the pair by a new symbol wherever it occurs, from left to right."""
     state, pairs, start, finish, length = tables.state, tables.pairs, tables.start, tables.finish, tables.length
     key = pairs[pair << 2 | KEY]
     left, right = uint32(key >> uint64(32)), uint32(key & uint64(NONE))
@@ -234,7 +237,7 @@ def merge_everywhere(tables: TrainTables, pair: int, rule: int) -> None:
         tables.positions[int64(tables.after_count[after])] = tables.after_position[i]
         tables.after_count[after] += uint32(1)
     last_new = int64(state[PAIRS])
-    for i in range(distinct_befores):  # only now: a new symbol may itself have become a neighbour
+    for i in range(distinct_befores):  # only now, because the new symbol may be its own neighbor
         before = tables.befores[i]
         lost = find_pair_of(tables, before, left)
         pairs[lost << 2 | COUNT] -= tables.before_weight[before]
@@ -254,7 +257,7 @@ def merge_everywhere(tables: TrainTables, pair: int, rule: int) -> None:
 
 @jit
 def open_list(tables: TrainTables, pair: int, weight: Any, counts: U32, symbol: Any) -> None:
-    """Give a new pair its count and a list for counts[symbol] positions; counts[symbol] then says where it begins."""
+    """Give a new pair its count and a list of counts[symbol] positions, whose start is then in counts[symbol]."""
     pairs, state = tables.pairs, tables.state
     begin = state[POSITIONS]
     number = uint64(counts[symbol])
