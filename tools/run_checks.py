@@ -216,7 +216,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(a_run: Run) -> No
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_between_two_steps_and_it_can_be_resumed(a_run: Run, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM: a checkpoint, how to resume, status 130; the same command with --resume goes on from there."""
+    """Ctrl-C and SIGTERM: a checkpoint, how to resume, status 130; the same command with --resume continues."""
     out, more = f"interrupted-{number}", a_run.helpers.MORE_STEPS[a_run.name]
     process = a_run.start(*more, out=out)
     wait_for(process, a_run.folder / out / "metrics.jsonl", content=True)
