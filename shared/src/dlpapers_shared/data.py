@@ -91,7 +91,7 @@ def find(name: str) -> Path | None:
 def fetch(name: str, progress: bool = True) -> Path:
     """Return the path of a registered file, which is downloaded if it is not on this machine.
 
-    progress: show a progress bar on a terminal. A download that breaks off is retried, continues where it stopped, and
+    progress: show a progress bar on a terminal. A download that fails is retried, continues where it stopped, and
     is made once if several processes ask for the same file. A corrupt file in the cache is downloaded again.
     Raises: DataError for an unknown name, for a file in `$DLPAPERS_DATA_DIR` that is not the registered one, and for
     every failure to download or to store it. The cache never holds an incomplete file under its name.

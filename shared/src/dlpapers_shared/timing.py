@@ -134,7 +134,7 @@ def write_record(
 ) -> None:
     """Write a result as JSON: the command that reproduces it, the environment, and rows whose keys are columns.
 
-    distributions: packages whose versions are recorded. dtype: the number format of the computation, such as "float32".
+    distributions: packages whose versions are recorded. dtype: the dtype of the computation, such as "float32".
     Several seeds are written as `seeds`. Scalars of NumPy and torch are written as numbers.
     Raises: ValueError if there are no rows or a value is not finite; the file then stays as it was.
     """

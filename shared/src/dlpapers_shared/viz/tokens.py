@@ -123,7 +123,7 @@ def merge_tree(token: Token, merges: Merges, *, title: str | None = None) -> Fig
     """Draw how byte-pair merges build a token: its symbols at the bottom, above them each merge with its rank.
 
     merges: pairs of str or of bytes in the order of training, or a mapping from pair to rank. The first has rank 0.
-        Parts that no merge joins are drawn side by side.
+        Parts that no merge joins are side by side.
     """
     if not token:
         raise invalid("token", "not be empty", token)
