@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import bpe
-from bpe.chunks import spans
-from bpe.counts import count_span
+from bpe.training.corpus import spans
+from bpe.training.count import count_part
 from dask.distributed import Client
 
 
@@ -25,7 +25,7 @@ def count_on(client: Any, files: Iterable[str | Path], pattern: str, size: int =
     """Counts of the files' pre-tokens; `client` is connected to a cluster whose workers can read them."""
     parts = [span for file in files for span in spans(Path(file).resolve(), pattern, size=size)]
     total = bpe.PretokenCounts(pattern)
-    for counted in client.map(partial(count_span, pattern=pattern), parts):
+    for counted in client.map(partial(count_part, pattern=pattern), parts):
         total.add(counted.result())
         counted.release()
     return total

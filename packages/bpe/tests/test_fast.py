@@ -107,9 +107,9 @@ def test_ids_need_not_follow_one_another():
     ("ranks", "message"),
     [
         ({k: v for k, v in BYTES.items() if v != 65}, "every single byte"),
-        (BYTES | {b"ab": 2**21}, "ids have to lie"),
-        (BYTES | {b"ab": -1}, "ids have to lie"),
-        (BYTES | {b"x" * 300: 256}, "no merge makes"),
+        (BYTES | {b"ab": 2**21}, "ids must be from 0"),
+        (BYTES | {b"ab": -1}, "ids must be from 0"),
+        (BYTES | {b"x" * 300: 256}, "that no merge forms"),
     ],
 )
 def test_vocabularies_that_are_refused(ranks, message):

@@ -1,42 +1,24 @@
-import doctest
-import importlib
-import pkgutil
-from importlib.metadata import version
-from pathlib import Path
+"""The checks that every package passes, and those of this package's imports."""
 
-import alone
-import bpe
-import pytest
-import readme_blocks
+import subprocess
+import sys
 
-FOLDER = Path(__file__).parent.parent
+from package_checks import *  # noqa: F403
 
 
-@pytest.mark.skipif(not alone.expected_alone(), reason="only `nox -s tests` makes an environment for one package")
-def test_nothing_else_of_ours_is_installed():
-    assert alone.siblings_in_sight("dlpapers-bpe") == []
+def in_a_new_process(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_changelog_names_this_version():
-    assert f"## {version('dlpapers-bpe')}" in (FOLDER / "CHANGELOG.md").read_text(encoding="utf-8")
+def test_public_names_import_numba_only_where_it_is_used():
+    code = "import bpe; bpe.Tokenizer, bpe.train, bpe.get_encoding; import sys; print('numba' in sys.modules)"
+    assert in_a_new_process(code) == "False\n"
 
 
-def test_the_readme_does_what_it_says(tmp_path):
-    assert readme_blocks.run_marked(FOLDER / "README.md", tmp_path, slow=False)
-
-
-def test_the_examples_in_the_docstrings_are_true():
-    names = [
-        m.name
-        for m in pkgutil.walk_packages(bpe.__path__, "bpe.")
-        if ".kernels" not in m.name and "__main__" not in m.name
-    ]
-    results = [doctest.testmod(importlib.import_module(name)) for name in ["bpe", *names]]
-    assert sum(r.failed for r in results) == 0
-    assert sum(r.attempted for r in results) >= 15
-
-
-def test_every_public_name_is_there():
-    assert all(getattr(bpe, name) is not None for name in bpe.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'trane'"):
-        _ = bpe.trane
+def test_imports_run_one_way():
+    """The tokenizer imports neither training nor the command line; formats import no tokenizer."""
+    code = "import bpe.tokenizer, bpe.formats, sys; print(*sorted(m for m in sys.modules if m.startswith('bpe')))"
+    modules = set(in_a_new_process(code).split())
+    assert not [m for m in modules if m.startswith(("bpe.training", "bpe.cli", "bpe.hub", "bpe.token_file"))]
+    code = "import bpe.formats, sys; print('bpe.tokenizer' in sys.modules)"
+    assert in_a_new_process(code) == "False\n"

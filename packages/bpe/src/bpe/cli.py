@@ -85,14 +85,14 @@ class Train:
         _report(self.out, f"{self.out}: {tokenizer.n_vocab:,} ids, {len(tokenizer.merges):,} merges{ended}")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Count:
     """Count the pre-tokens of files for `bpe train --counts`; counts of parts of a corpus add up.
 
     Example: bpe count part1.txt part2.txt.gz --out corpus.counts
     """
 
-    files: Files
+    files: Files = ()
     """UTF-8 text files, also .gz and .zst; - is stdin."""
     out: Path
     """File of counts to write; - is stdout."""

@@ -24,9 +24,9 @@ class Decoding:
     Ids may be lists, tuples, ranges, iterators, or one-dimensional arrays and tensors of any integer dtype.
     """
 
-    ranks: Mapping[bytes, int]
+    ranks: dict[bytes, int]
     """Ordinary token -> id. A lower id is merged earlier."""
-    special_tokens: Mapping[str, int]
+    special_tokens: dict[str, int]
     """Special token -> id."""
     _engine: Engine
 

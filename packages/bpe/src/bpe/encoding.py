@@ -46,8 +46,8 @@ class Encoding:
     Surrogates are encoded as in tiktoken: a pair is the character that it stands for, a lone one is U+FFFD.
     """
 
-    ranks: Mapping[bytes, int]
-    special_tokens: Mapping[str, int]
+    ranks: dict[bytes, int]
+    special_tokens: dict[str, int]
     special_tokens_set: AbstractSet[str]
     pattern: str | None
     _engine: Engine

@@ -51,7 +51,7 @@ def allowed_in(
     if disallowed and (match := finder(frozenset(disallowed)).search(text)):
         name = match.group()
         raise ValueError(
-            f"`text` must not hold disallowed special tokens, got {name!r} at character {match.start()}. Pass "
+            f"`text` must not hold the disallowed special token {name!r}, got it at character {match.start()}. Pass "
             f"allowed_special={{{name!r}}} to encode it as its id, or disallowed_special=() as ordinary text"
         )
     return frozenset(allowed & known)

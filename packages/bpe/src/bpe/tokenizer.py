@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 from bpe import special
@@ -60,16 +59,16 @@ class Tokenizer(Encoding, Decoding):
 
     def _set(
         self,
-        ranks: Mapping[bytes, int],
+        ranks: dict[bytes, int],
         pattern: str | None,
         special_tokens: Mapping[str, int],
         engine: Literal["python", "numba"],
     ) -> None:
         """Set the attributes, which are read-only from then on."""
         self.__dict__.update(
-            ranks=MappingProxyType(ranks) if isinstance(ranks, dict) else ranks,
+            ranks=ranks,
             pattern=pattern,
-            special_tokens=MappingProxyType(dict(special_tokens)),
+            special_tokens=dict(special_tokens),
             special_tokens_set=frozenset(special_tokens),
             engine=engine,
             _any_special=special.finder(frozenset(special_tokens)) if special_tokens else None,
@@ -197,7 +196,7 @@ class Tokenizer(Encoding, Decoding):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the vocabulary and the settings; the engine is built again where it is needed."""
-        return _unpickled, (type(self), dict(self.ranks), self.pattern, dict(self.special_tokens), self.engine)
+        return _unpickled, (type(self), self.ranks, self.pattern, self.special_tokens, self.engine)
 
 
 def _unpickled(
