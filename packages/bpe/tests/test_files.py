@@ -7,8 +7,8 @@ import bpe
 import numpy as np
 import pytest
 from bpe import token_file
-from bpe.training import corpus
 from bpe.pretokenize import Splitter, safe_cut, safe_cut_text
+from bpe.training import corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -192,7 +192,7 @@ def test_published_files_are_looked_for_and_checked(data_file, tmp_path, monkeyp
     (tmp_path / "cache").mkdir()
     shutil.copy(source, tmp_path / "cache" / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4")
     assert bpe.get_encoding("cl100k_base").n_vocab == 100277
-    with pytest.raises(ValueError, match="`name` must be one of gpt2, .*, got 'gpt5'"):
+    with pytest.raises(ValueError, match=r"`name` must be one of gpt2, .*, got 'gpt5'"):
         bpe.get_encoding("gpt5")
 
 

@@ -83,7 +83,7 @@ def test_registration(make, engine):
     assert "<|pad|>" not in tok.special_tokens_set
     assert tok.with_special_tokens({"<far>": 9999}).decode([9999, 97]) == "<far>a"
     for taken in ({"<new>": 97}, {"<new>": 1500}, {"": 3000}, {"<new>": -1}, {"<new>": 2**32}):
-        with pytest.raises(ValueError, match="id|token"):
+        with pytest.raises(ValueError, match=r"id|token"):
             tok.with_special_tokens(taken)
 
 

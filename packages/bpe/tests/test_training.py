@@ -8,7 +8,8 @@ from itertools import pairwise
 import bpe
 import pytest
 from bpe import byte_unicode
-from bpe.training import corpus, count, merges
+from bpe.training import corpus, merges
+from bpe.training.count import HEADER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as HuggingFace
@@ -206,14 +207,14 @@ def test_counts_survive_their_file(tmp_path_factory, words, pattern):
     assert bpe.PretokenCounts.load(path) == before
 
 
-GPT2 = count.HEADER + '{"pattern": "gpt2", "special_tokens": []}\n'
+GPT2 = HEADER + '{"pattern": "gpt2", "special_tokens": []}\n'
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        "", "1 a\n", count.HEADER, GPT2 + "1 a", GPT2 + "0 a\n", GPT2 + "1 a\n2 a\n", GPT2 + "1 a b\n", GPT2 + "x a\n",
-        GPT2 + "1 語\n", count.HEADER + "(\n", count.HEADER + "3\n1 a\n", count.HEADER + '{"pattern": "gpt2"}\n1 a\n',
+        "", "1 a\n", HEADER, GPT2 + "1 a", GPT2 + "0 a\n", GPT2 + "1 a\n2 a\n", GPT2 + "1 a b\n", GPT2 + "x a\n",
+        GPT2 + "1 語\n", HEADER + "(\n", HEADER + "3\n1 a\n", HEADER + '{"pattern": "gpt2"}\n1 a\n',
     ],
 )  # fmt: skip
 def test_damaged_counts_are_refused(tmp_path, content):

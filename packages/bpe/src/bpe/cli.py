@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from bpe._common.cli import Presets, run, say
 from bpe._common.progress import Progress
+from bpe.command_helpers import (
+    STREAM,
+    Engine,
+    check_not_swallowed,
+    open_tokenizer,
+    parse_pattern,
+    progress_bars,
+    report,
+    sum_of_counts,
+    use_color,
+)
 
-if TYPE_CHECKING:
-    from bpe.tokenizer import Tokenizer
-    from bpe.training.count import PretokenCounts
-
-Engine = Literal["auto", "python", "numba"]
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional]
 File = Annotated[Path, tyro.conf.Positional]
-NO_PATTERN = "none"
-STREAM = Path("-")
 IDS_PER_STEP = 1_000_000
 
 
@@ -61,7 +62,7 @@ class Train:
         from bpe.training.api import train, train_from_counts
 
         if bool(self.files) == bool(self.counts):
-            _check_greedy("special_tokens", self.special_tokens)
+            check_not_swallowed("special_tokens", self.special_tokens)
             raise ValueError("`files` must be text files, unless --counts names files of counts: give one of the two")
         if self.counts and (self.pattern != "gpt2" or self.workers != 1):
             raise ValueError("`counts` must be used without --pattern and --workers: the files state their pattern")
@@ -73,16 +74,16 @@ class Train:
             "min_frequency": self.min_frequency,
             "engine": self.engine,
         }
-        with _progress() as progress:
+        with progress_bars() as progress:
             if self.counts:
-                tokenizer = train_from_counts(_sum_of(self.counts), progress=progress, **options)
+                tokenizer = train_from_counts(sum_of_counts(self.counts), progress=progress, **options)
             else:
-                pattern = _pattern(self.pattern)
+                pattern = parse_pattern(self.pattern)
                 tokenizer = train(self.files, pattern=pattern, workers=self.workers, progress=progress, **options)
         with output(self.out) as path:
             tokenizer.save(path)
         ended = "" if tokenizer.n_vocab == self.vocab_size else "; no pair is left to merge"
-        _report(self.out, f"{self.out}: {tokenizer.n_vocab:,} ids, {len(tokenizer.merges):,} merges{ended}")
+        report(self.out, f"{self.out}: {tokenizer.n_vocab:,} ids, {len(tokenizer.merges):,} merges{ended}")
 
 
 @dataclass(kw_only=True)
@@ -112,13 +113,13 @@ class Count:
         from bpe.training.count import count_files
 
         if not self.files:
-            _check_greedy("special_tokens", self.special_tokens)
+            check_not_swallowed("special_tokens", self.special_tokens)
             raise ValueError("`files` must name at least one text file")
         check_output(self.out, "a file of counts", self.files)
-        with _progress() as progress:
+        with progress_bars() as progress:
             counts = count_files(
                 self.files,
-                _pattern(self.pattern),
+                parse_pattern(self.pattern),
                 self.special_tokens,
                 workers=self.workers,
                 compiled=choose_engine(self.engine) == "numba",
@@ -126,7 +127,7 @@ class Count:
             )
         with output(self.out) as path:
             counts.save(path)
-        _report(self.out, f"{self.out}: {sum(counts.counts.values()):,} pre-tokens, {len(counts):,} distinct")
+        report(self.out, f"{self.out}: {sum(counts.counts.values()):,} pre-tokens, {len(counts):,} distinct")
 
 
 @dataclass
@@ -158,7 +159,7 @@ class Encode:
 
         check_integer("num_threads", self.num_threads, 1)
         size = self.file.stat().st_size if is_plain_file(self.file) else None
-        tokenizer = _tokenizer(self.tokenizer, self.engine)
+        tokenizer = open_tokenizer(self.tokenizer, self.engine)
         default = STREAM if self.file == STREAM else self.file.with_suffix(".bin")
         out = self.out or default
         inputs: list[Path | str] = [self.file, self.tokenizer]
@@ -188,7 +189,7 @@ class Encode:
                 raise ValueError(f"{hint}Use --special allow or --special text" if python else hint) from None
         ratio = done / max(1, about["tokens"])
         bits = 16 if about["dtype"] == "<u2" else 32
-        _report(out, f"{out}: {about['tokens']:,} ids, uint{bits}, {ratio:.2f} bytes of text per id")
+        report(out, f"{out}: {about['tokens']:,} ids, uint{bits}, {ratio:.2f} bytes of text per id")
 
 
 @dataclass
@@ -213,7 +214,7 @@ class Decode:
         from bpe.token_file import description_of, read_ids
 
         check_output(self.out, "a text", [self.file, self.tokenizer, description_of(self.file)])
-        tokenizer = _tokenizer(self.tokenizer, self.engine)
+        tokenizer = open_tokenizer(self.tokenizer, self.engine)
         ids = read_ids(self.file, tokenizer)
         parts = (tokenizer.decode_bytes(ids[i : i + IDS_PER_STEP]) for i in range(0, len(ids), IDS_PER_STEP))
         if self.out == STREAM:
@@ -254,7 +255,7 @@ class Inspect:
             raise ValueError("`file` must be a text file, unless --text or --steps is given: give one of the three")
         if self.html is not None:
             check_output(self.html, "an HTML page", [self.tokenizer, *([self.file] if self.file else [])])
-        tokenizer = _tokenizer(self.tokenizer, self.engine)
+        tokenizer = open_tokenizer(self.tokenizer, self.engine)
         if self.steps is not None:
             for step in merge_steps(tokenizer, self.steps):
                 print(" ".join(step))
@@ -265,7 +266,7 @@ class Inspect:
             with output(self.html) as path:
                 path.write_text(html_page(tokenizer, text), encoding="utf-8")
         if self.html != STREAM:
-            print(terminal_tokens(tokenizer, text, color=_use_color()))
+            print(terminal_tokens(tokenizer, text, color=use_color()))
         count = len(tokenizer.encode(text, allowed_special="all"))
         say(f"{count:,} ids, {len(text):,} characters, {len(text.encode('utf-8', 'replace')):,} bytes")
 
@@ -292,12 +293,12 @@ class Convert:
 
         from bpe.outputs import check_output, output
 
-        tokenizer = _tokenizer(self.source, "python", self.pattern)
+        tokenizer = open_tokenizer(self.source, "python", self.pattern)
         if self.to == "native":
             check_output(self.out, "a native tokenizer", [self.source])
             with output(self.out) as path:
                 tokenizer.save(path)
-            _report(self.out, str(self.out))
+            report(self.out, str(self.out))
             return
         inputs = sorted(Path(self.source).iterdir()) if Path(self.source).is_dir() else [self.source]
         with tempfile.TemporaryDirectory() as folder:  # which files there will be, and whether it works at all
@@ -325,82 +326,8 @@ class Demo:
         """Run the demo and print each step."""
         from bpe.demo import demo
 
-        for line in demo(self.vocab_size, self.engine, self.text, color=_use_color()):
+        for line in demo(self.vocab_size, self.engine, self.text, color=use_color()):
             print(line)
-
-
-def _tokenizer(name: str, engine: Engine, pattern: str | None = None) -> Tokenizer:
-    """Return a tokenizer by path, or by the name of a published one."""
-    from bpe.formats.known_files import PUBLISHED
-    from bpe.hub import get_encoding
-    from bpe.tokenizer import Tokenizer
-
-    if Path(name).exists():
-        if pattern is None:
-            return Tokenizer.load(name, engine=engine)
-        return Tokenizer.load(name, engine=engine, pattern=_pattern(pattern))
-    if name not in PUBLISHED:
-        raise ValueError(f"`tokenizer` must be a file, a folder, or one of {', '.join(PUBLISHED)}, got {name!r}")
-    return get_encoding(name, engine=engine)
-
-
-def _pattern(text: str) -> str | None:
-    """Return the pattern that an option means."""
-    return None if text == NO_PATTERN else text
-
-
-def _check_greedy(option: str, values: tuple[str, ...]) -> None:
-    """Explain a missing file that an option with several values has taken."""
-    if taken := [value for value in values if os.path.exists(value)]:
-        flag = "--" + option.replace("_", "-")
-        raise ValueError(
-            f"`files` must stand before {flag}, which takes all words after it, got {taken[0]!r} as a name"
-        )
-
-
-def _sum_of(paths: tuple[Path, ...]) -> PretokenCounts:
-    from bpe.training.count import PretokenCounts
-
-    counts = PretokenCounts.load(paths[0])
-    for path in paths[1:]:
-        try:
-            counts.add(PretokenCounts.load(path))
-        except ValueError as error:
-            raise ValueError(error if str(path) in str(error) else f"{path}: {error}") from None
-    return counts
-
-
-def _report(out: Path, text: str) -> None:
-    """Print the result; on stderr where stdout holds the output itself."""
-    if out == STREAM:
-        say(text)
-    else:
-        print(text)
-
-
-def _use_color() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show progress of counting, then of merging."""
-    shown: dict[str, Progress] = {}
-
-    def progress(stage: str, done: int, total: int | None) -> None:
-        if stage not in shown:
-            close()
-            shown[stage] = Progress(total, unit="B" if stage == "count" else "merge")
-        shown[stage].update(done)
-
-    def close() -> None:
-        for bar in shown.values():
-            bar.__exit__(None, None, None)
-
-    try:
-        yield progress
-    finally:
-        close()
 
 
 COMMANDS: dict[str, type | Presets] = {

@@ -148,7 +148,7 @@ def rehash(u8: Any, u32: Any, u64: Any, old: U64) -> int:
 
 @jit
 def words(u8: Any, u32: Any, u64: Any, offsets: U64, counts: U64) -> int:
-    """Write offset in `arena` and count of each distinct pre-token, in the order of first occurrence. Returns their number."""
+    """Write offset in `arena` and count of each distinct pre-token, by first occurrence. Returns their number."""
     tables = open_count_tables(u8, u32, u64)
     number = int64(tables.state[WORDS])
     for word in range(number):

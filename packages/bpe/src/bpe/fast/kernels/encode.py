@@ -91,7 +91,7 @@ def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> i
 
 @jit
 def given_block(block: Block, data: U8, position: int, n: int, pretoken_ends: Any, pretoken: int) -> int:
-    """Read given pre-tokens that fit into a block and mark `starts`. Returns the length; 0: one needs larger buffers."""
+    """Read given pre-tokens that fit into a block and mark `starts`. Returns the length; 0: needs larger buffers."""
     length = int64(pretoken_ends[pretoken]) - position
     k = pretoken
     while position + length < n and int64(pretoken_ends[k + 1]) - position <= BLOCK:

@@ -15,8 +15,8 @@ def split_gpt2(block: Block, n: int, kind: int) -> None:
 
     kind: the result of `classify`. A pre-token starts where the class changes, except after one space (byte 32), which
     belongs to what follows it. The last of several white-space characters before a word stands alone or belongs to the
-    word. This loop has no branch, so LLVM makes it vector instructions. Contractions and white space of several bytes are
-    corrected afterward.
+    word. This loop has no branch, so LLVM makes it vector instructions. Contractions and white space of several bytes
+    are corrected afterward.
     """
     text, classes, starts = block.text, block.classes, block.starts
     classes[n] = SPACE  # at the end of the text, white space keeps its last character

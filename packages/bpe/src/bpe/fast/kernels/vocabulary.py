@@ -13,8 +13,8 @@ from bpe.fast.struct_layout import PAIR_BITS
 def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any, ids: Any, is_unmerged: Any) -> int:
     """Fill `byte_ids`, `bigrams`, `pairs`, `joinable` and `is_unmerged` (1 for tokens that no merge forms).
 
-    The tokens' bytes are concatenated, shorter tokens first, so that everything a token can consist of is known when it is
-    reached. Merging it must leave two parts, which are its pair. Returns the number of tokens that no merge forms.
+    The tokens' bytes are concatenated, shorter tokens first, so that everything a token can consist of is known when it
+    is reached. Merging it must leave two parts, which are its pair. Returns the number of tokens that no merge forms.
     """
     merger, joinable, parts = open_merger(u8, u32, u64), u8[JOINABLE], open_cache(u8, u32, u64).pool
     position = unreachable = zero = int64(0)
