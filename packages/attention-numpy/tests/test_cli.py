@@ -190,7 +190,8 @@ def test_the_command_line_uses_one_blas_thread_unless_told_otherwise():
 def test_a_finished_demo_is_used_again_and_an_interrupted_one_is_not_lost(tmp_path):
     code = (
         "import sys, dataclasses, attention_numpy.recipes as r; sys.argv = ['x', 'demo', *sys.argv[1:]];"
-        "r.DEMO = dataclasses.replace(r.DEMO, train=dataclasses.replace(r.DEMO.train, steps=4, batch_size=4, eval_count=5));"
+        "train = dataclasses.replace(r.DEMO.train, steps=4, batch_size=4, eval_count=5);"
+        "r.DEMO = dataclasses.replace(r.DEMO, train=train);"
         "import attention_numpy.cli as c; c.main()"
     )
 

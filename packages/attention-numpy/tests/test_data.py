@@ -123,7 +123,7 @@ def test_a_symbol_that_the_task_lacks_is_named(name, text):
 
 
 def test_unknown_tasks_and_too_many_digits_are_refused():
-    with pytest.raises(ValueError, match="`task` must be one of .*, got 'multiply'"):
+    with pytest.raises(ValueError, match=r"`task` must be one of .*, got 'multiply'"):
         make_task("multiply")
     with pytest.raises(ValueError, match="`digits` must be an integer from 1 to 18, got 19"):
         Addition(19)

@@ -28,7 +28,8 @@ for _ in range(40):
 assert losses[-1] < 0.5 * losses[0], losses
 assert len(model.generate(src, bos_id=1, eos_id=2, max_new_tokens=5, beam_size=2)) == 4
 from attention_numpy import DataConfig, ModelConfig, TrainConfig, Trainer
-trainer = Trainer(ModelConfig(d_model=16, d_ff=16), TrainConfig(steps=2, batch_size=4, eval_count=5), DataConfig(task="sort"))
+train = TrainConfig(steps=2, batch_size=4, eval_count=5)
+trainer = Trainer(ModelConfig(d_model=16, d_ff=16), train, DataConfig(task="sort"))
 for _ in range(2):
     trainer.step()
 third = {m.split(".")[0] for m in sys.modules} - set(sys.stdlib_module_names) - {"numpy", "attention_numpy", "__main__"}

@@ -20,6 +20,7 @@ from attention_numpy._common.run_folder import (
     CONFIG,
     METRICS,
     TRAINING_STATE,
+    WEIGHTS,
     check_same_settings,
     claim_run_folder,
     clear_run_folder,
@@ -196,6 +197,8 @@ class Trainer:
         checkpoint.read_tokenizer(folder, saved)
         path = folder / TRAINING_STATE
         arrays, found = checkpoint.read_checkpoint(path, self.config.run_id(self.source.tokenizer))
+        if (folder / WEIGHTS).is_file():  # not needed, but of this run or a sign that files were mixed
+            checkpoint.read_checkpoint(folder / WEIGHTS, self.config.run_id(self.source.tokenizer))
         weights = arrays.pop("weights", np.empty(0))
         if weights.shape != self.model.parameters().data.shape or not np.isfinite(weights).all():
             raise ValueError(f"{path}: not a training state of this run (its weights do not fit)")
