@@ -77,16 +77,22 @@ def download(wanted: Entry, folder: Path, progress: bool) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Let one process at a time write to a file, which is created. Windows has no such lock here: use it alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         yield
         return
     import fcntl
 
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        except (FileExistsError, FileNotFoundError):  # another process has just removed the empty folder: make it again
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
+            continue
+        with file:
             with suppress(OSError):  # a network file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
