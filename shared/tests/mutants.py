@@ -218,7 +218,7 @@ MUTANTS = [
     Mutant("viz/tokens.py", "pair = min(", "pair = max(", "the last merge first", "test_tokens.py"),
     Mutant("viz/style.py", '#fe571c", "#490003"', '#7a8800", "#490003"', "two similar colors", "test_style.py"),
     # the page
-    Mutant("viz/page.py", '.replace("<", "\\u003c")', "", "a token ends the script", "test_page.py"),
+    Mutant("viz/page.py", '.replace("<", "\\\\u003c")', "", "a token ends the script", "test_page.py"),
     Mutant("viz/page.py", "html.escape(title)", "title", "the title is inserted as HTML", "test_page.py"),
     Mutant(
         "viz/page.py",

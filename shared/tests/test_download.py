@@ -152,6 +152,14 @@ def test_address_without_a_server(here, register, body, monkeypatch):
     assert list(here["cache"].iterdir()) == []
 
 
+def test_cache_that_is_a_dangling_link_is_a_data_error(here, register, server, body, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setenv("DLPAPERS_CACHE_DIR", str(tmp_path / "link"))
+    register("x/a.bin", body, f"{server.address}/good")
+    with pytest.raises(DataError, match=r"cannot be stored in .*link"):
+        data.fetch("x/a.bin")
+
+
 @pytest.mark.parametrize("blocked", ["x", "x/a.bin/folder", ".partial"])
 def test_cache_that_cannot_be_written_is_a_data_error(here, register, server, body, blocked):
     path = here["cache"] / blocked
