@@ -65,7 +65,7 @@ MUTANTS = [
     ),
     Mutant(
         "download.py",
-        "        if continued:  #",
+        "        if before > 0:  #",
         "        if False:  #",
         "a wrong partial file is a permanent error",
         "test_download.py",

@@ -60,6 +60,13 @@ def test_broken_download_continues_where_it_stopped(here, register, server, body
     assert [p.name for p in here["cache"].iterdir()] == ["a.bin"]
 
 
+def test_download_continues_as_long_as_it_makes_progress(here, register, server, body, monkeypatch):
+    monkeypatch.setattr(download, "RETRY_SECONDS", (0.0,))
+    register("a.bin", body, f"{server.address}/drip")
+    assert data.fetch("a.bin").read_bytes() == body
+    assert len(server.requests) == 4  # of 64 KiB each: more than two attempts
+
+
 def test_server_that_ignores_ranges_sends_the_whole_file(here, register, server, body):
     register("a.bin", body, f"{server.address}/norange")
     assert data.fetch("a.bin").read_bytes() == body
