@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("package_checks", "run_checks")
+
 Finder = Callable[[str], Path]
 
 
