@@ -41,10 +41,30 @@ _EXPORTS = {
     "load_text": "data",
 }
 
-__all__ = [*_EXPORTS, "__version__"]
+__all__ = [
+    "BigramModel",
+    "SelfAttention",
+    "MultiHeadAttention",
+    "FeedForwardNetwork",
+    "Block",
+    "Model",
+    "Intermediates",
+    "KVCache",
+    "CharTokenizer",
+    "ModelConfig",
+    "OptimConfig",
+    "TrainConfig",
+    "Recipe",
+    "RECIPES",
+    "Trainer",
+    "load_run",
+    "load_text",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
     if name == "__version__":
         value: Any = metadata.version("dlpapers-lets-build-gpt")
     elif name in _EXPORTS:
@@ -56,4 +76,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    """Return the public names for tab completion, imported or not."""
     return sorted({*globals(), *__all__})

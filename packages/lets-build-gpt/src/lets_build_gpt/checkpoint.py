@@ -22,7 +22,7 @@ from lets_build_gpt.config import ModelConfig
 from lets_build_gpt.model import Model
 from lets_build_gpt.tokenizer import CharTokenizer
 
-STATE_KEY = "lets_build_gpt"  # of the JSON inside the metadata of training_state.safetensors
+STATE_KEY = "lets_build_gpt"  # of the JSON inside the metadata of a safetensors file
 
 
 @dataclass
@@ -69,8 +69,9 @@ def _load_own_weights(model: Model, weights: dict[str, Tensor], where: Path) -> 
 
 
 def save_weights(model: Model, path: Path, **values: object) -> None:
-    """Write the weights of a model; `values` go to the file's metadata."""
-    write_tensors(path, _own_weights(model), {name: str(value) for name, value in values.items()})
+    """Write the weights of a model; `values` go to the file's metadata as JSON."""
+    # one key, because safetensors writes several in random order: equal weights would give different files
+    write_tensors(path, _own_weights(model), {STATE_KEY: json.dumps(values)})
 
 
 def save_model(model: Model, folder: str | os.PathLike[str]) -> None:

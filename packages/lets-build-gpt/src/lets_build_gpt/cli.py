@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from lets_build_gpt._common.cli import Presets, command_line, run, say
 from lets_build_gpt._common.errors import MissingDependencyError, check_integer, check_not_negative, invalid
 from lets_build_gpt._common.interrupt import TrainingInterrupted
 from lets_build_gpt._common.progress import Progress
-from lets_build_gpt._common.run_folder import CONFIG, LOSS_CURVE
+from lets_build_gpt._common.run_folder import LOSS_CURVE
 from lets_build_gpt.config import ModelConfig, OptimConfig, TrainConfig
 from lets_build_gpt.recipes import DEFAULT_RECIPE, DEMO, RECIPES
 
@@ -28,7 +27,7 @@ PROG = "lets-build-gpt"
 
 @dataclass(frozen=True)
 class ModelOptions(ModelConfig):
-    """The options of a model: all its settings but the vocabulary size, which the text determines."""
+    """The shape of the model. The text determines the vocabulary size."""
 
     vocab_size: tyro.conf.Suppress[int] = 65
     """Number of distinct tokens; training takes it from the text."""
@@ -217,41 +216,13 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Print the loss."""
-        import math
-
-        import torch
-
-        from lets_build_gpt import data
-        from lets_build_gpt._common.atomic import read_json_object
         from lets_build_gpt._common.device import pick_device
-        from lets_build_gpt.checkpoint import load_run
-        from lets_build_gpt.evaluate import evaluate
+        from lets_build_gpt.evaluate import score_run
 
-        model, tokenizer = load_run(self.run, last=self.last)
-        device = pick_device(self.device)
-        trained_on = read_json_object(self.run / CONFIG).get("data", {})
-        name = self.text
-        if name is None:
-            if "text_sha256" not in trained_on or trained_on.get("text") == "-":
-                raise ValueError(f"{self.run}: the text of this run is not known. Name one with --text")
-            name = trained_on["text"]
-        text = _read_text(name)
-        own = data.fingerprint(text) == trained_on.get("text_sha256")
-        shown = "the Python language reference" if name is None else name
-        if self.text is None and not own:
-            raise ValueError(f"{shown}: differs from the text that the run was trained on. Name a text with --text")
-        chosen = self.split or ("validation" if own else "all")
-        part = {"all": text, "train": data.split(text)[0], "validation": data.split(text)[1]}[chosen]
-        try:
-            ids = torch.tensor(tokenizer.encode(part))
-            loss = evaluate(model.to(device), ids)
-        except ValueError as error:
-            raise ValueError(f"{shown}: {error}") from None
-        say(f"{shown}: {'whole text' if chosen == 'all' else f'{chosen} split'}, {len(part):,} characters")
-        print(
-            f"{chosen if chosen != 'all' else 'text'} loss: {loss:.4f} nats per character, "
-            f"{loss / math.log(2):.4f} bits, perplexity {math.exp(loss):.4f}"
-        )
+        text = None if self.text is None else _read_text(self.text)
+        score = score_run(self.run, text, self.text, split=self.split, last=self.last, device=pick_device(self.device))
+        say(f"{score.text_name}: {score.part}, {score.characters:,} characters")
+        print(f"loss: {score.loss:.4f} nats per character, {score.bits:.4f} bits, perplexity {score.perplexity:.4f}")
 
 
 @dataclass
@@ -355,15 +326,10 @@ def _preset(name: str) -> Train:
     return Train(ModelOptions(**asdict(recipe.model)), recipe.optim, recipe.train, out=Path(f"runs/{PROG}-{name}"))
 
 
-def _default_recipe(arguments: Sequence[str]) -> str:
-    return DEFAULT_RECIPE
-
-
 TRAIN = Presets(
-    f"Train a GPT on a text. Every setting of a recipe is an option. Without a recipe: {DEFAULT_RECIPE}.\n\n"
-    "Example: lets-build-gpt train cpu-3min --text book.txt --out runs/book",
+    f"Train a GPT on a text. Every setting of a recipe is an option; the default recipe is {DEFAULT_RECIPE}.",
     {name: (recipe.description, _preset(name)) for name, recipe in RECIPES.items()},
-    _default_recipe,
+    lambda arguments: DEFAULT_RECIPE,
 )
 
 COMMANDS: dict[str, type | Presets] = {

@@ -1,4 +1,7 @@
-"""Settings of a model, its optimizers and a training run. Each field is an option of `lets-build-gpt train`."""
+"""Settings of a model, its optimizers and a training run. Each field is an option of `lets-build-gpt train`.
+
+Values out of range, of a wrong type, or that do not fit together raise ValueError.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,7 @@ WARMUP_FRACTION = 0.05  # of the steps, where `warmup_steps` is None
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a model.
-
-    Raises: ValueError if a value is out of range or two values do not fit together.
-    """
+    """The shape of a model."""
 
     context_length: int = 64
     """Number of tokens that a prediction can attend to."""
@@ -46,9 +46,9 @@ class ModelConfig:
     activation: Literal["relu", "gelu"] = "relu"
     """Activation of the feed-forward layers."""
     bias: bool = True
-    """Biases in the output projections, feed-forward layers, norms and head. Queries, keys and values have none."""
+    """Whether projections, feed-forward layers, norms and head have biases. Queries, keys and values never do."""
     tie_embeddings: bool = False
-    """Share one matrix between the token embedding and the head."""
+    """Whether the token embedding and the head share one matrix."""
 
     def __post_init__(self) -> None:
         for name in ("context_length", "d_model", "n_heads", "n_layers", "vocab_size"):
@@ -63,10 +63,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimizers and their learning rates.
-
-    Raises: ValueError if a value is out of range.
-    """
+    """The optimizers and their learning rates."""
 
     optimizer: Literal["muon", "adamw"] = "muon"
     """`muon`: Muon for the blocks' matrices, AdamW for the rest; `adamw`: AdamW for all."""
@@ -99,10 +96,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Batches, duration, evaluation and machine of a training run.
-
-    Raises: ValueError if a value is out of range.
-    """
+    """Batches, duration, evaluation and device of a training run."""
 
     batch_size: int = 16
     """Windows per batch."""

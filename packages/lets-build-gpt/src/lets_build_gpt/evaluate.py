@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lets_build_gpt._common.atomic import read_json_object
 from lets_build_gpt._common.errors import check_integer, invalid
-from lets_build_gpt.data import windows
+from lets_build_gpt._common.run_folder import CONFIG
+from lets_build_gpt.checkpoint import load_run
+from lets_build_gpt.data import fingerprint, load_text, windows
+from lets_build_gpt.data import split as split_text
 from lets_build_gpt.model import Model
 
 
@@ -33,3 +42,61 @@ def evaluate(model: Model, ids: Int[Tensor, " tokens"], batch_size: int = 64) ->
     finally:
         model.train(was_training)
     return total / targets.numel()
+
+
+@dataclass(frozen=True)
+class Score:
+    """The loss of a run on a part of a text, in nats per character.
+
+    part: "validation split", "train split" or "whole text".
+    """
+
+    text_name: str
+    part: str
+    characters: int
+    loss: float
+
+    @property
+    def bits(self) -> float:
+        """The loss in bits per character."""
+        return self.loss / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """The perplexity per character, e to the power of the loss."""
+        return math.exp(self.loss)
+
+
+def score_run(
+    run: Path,
+    text: str | None = None,
+    text_name: str | None = None,
+    *,
+    split: Literal["validation", "train", "all"] | None = None,
+    last: bool = False,
+    device: torch.device | None = None,
+) -> Score:
+    """Score a run's model in float32.
+
+    text: None loads the text that the run was trained on. split: the part to score; None: the validation split of the
+    run's own text, all of another text. last: see `load_run`.
+    Raises: ValueError if the run's own text is not known or has changed, and for characters outside the vocabulary.
+    """
+    model, tokenizer = load_run(run, last=last)
+    data = read_json_object(run / CONFIG).get("data")
+    if text is None:
+        if not isinstance(data, dict) or "text" not in data or data["text"] == "-":
+            raise ValueError(f"{run}: the text of this run is not stored. Name one with --text")
+        text, text_name = load_text(data["text"]), data["text"] or "the Python language reference"
+        if fingerprint(text) != data.get("text_sha256"):
+            raise ValueError(f"{text_name}: is no longer the text that the run was trained on. Name one with --text")
+    own = isinstance(data, dict) and fingerprint(text) == data.get("text_sha256")
+    chosen = split or ("validation" if own else "all")
+    train_text, val_text = split_text(text)
+    part = {"all": text, "train": train_text, "validation": val_text}[chosen]
+    name = text_name or "text"
+    try:
+        loss = evaluate(model.to(device or "cpu"), torch.tensor(tokenizer.encode(part)))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return Score(name, "whole text" if chosen == "all" else f"{chosen} split", len(part), loss)

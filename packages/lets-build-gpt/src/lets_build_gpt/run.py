@@ -73,7 +73,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     extend: int | None = None,
-    say: Callable[[str], object] = lambda message: None,
+    say: Callable[[str], None] = lambda message: None,
     on_start: Callable[[int, int], object] = lambda step, steps: None,
     on_step: Callable[[int, float], object] | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,

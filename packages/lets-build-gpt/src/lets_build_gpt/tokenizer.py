@@ -23,8 +23,8 @@ class CharTokenizer:
     """
 
     def __init__(self, characters: str) -> None:
-        if not isinstance(characters, str) or not characters:
-            raise invalid("characters", "be a string of at least one character", characters)
+        if not characters:
+            raise invalid("characters", "have at least one character", characters)
         if len(set(characters)) != len(characters):
             raise invalid("characters", "hold no character twice", characters)
         self.characters = characters
@@ -72,10 +72,10 @@ class CharTokenizer:
     def load(cls, path: str | os.PathLike[str]) -> CharTokenizer:
         """Read a file that `save` wrote. Raises: ValueError that names the file if it is anything else."""
         path = Path(path)
-        content = read_json_object(path)
+        characters = read_json_object(path).get("characters")
+        if not isinstance(characters, str):
+            raise ValueError(f"{path}: not a character tokenizer (`characters` must be a string)")
         try:
-            return cls(content["characters"])
-        except KeyError:
-            raise ValueError(f"{path}: not a character tokenizer (no `characters`)") from None
+            return cls(characters)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None

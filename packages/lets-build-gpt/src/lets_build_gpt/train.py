@@ -63,6 +63,7 @@ class Trainer:
         self.state = TrainState()
         self.metrics = MetricsWriter(folder / METRICS)
         self._saved_step: int | None = None
+        self._grad_norm: float | None = None
         self._clock = Clock()
 
     @property
@@ -88,9 +89,10 @@ class Trainer:
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         self.state.step += 1
-        log = self._due(-(-self.config.steps // MAX_LOG_LINES))
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        grad_norm = torch.nn.utils.get_total_norm(grads).item() if log else None
+        if self._log_due():
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            # float16 skips a step whose gradient overflows; JSON has no infinity
+            self._grad_norm = norm.item() if torch.isfinite(norm) else None
         if self.grad_clip:  # of AdamW alone: the size of Muon's update does not depend on the size of the gradient
             clipped = [p for group in self.optimizers[-1].param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(clipped, self.grad_clip)
@@ -99,12 +101,10 @@ class Trainer:
         self.scaler.update()
         self.model.zero_grad()
         self.state.recent.append(value)
-        if log:  # float16 skips a step whose gradient overflows: its norm is infinite
-            self._log(grad_norm=grad_norm if grad_norm is None or math.isfinite(grad_norm) else None)
         return value
 
     def evaluate(self) -> Evaluation:
-        """Score the whole validation split in float32, log it, and sample a text.
+        """Score the whole validation split in float32 and sample a text.
 
         Raises: DivergenceError if the validation loss is not finite.
         """
@@ -113,11 +113,9 @@ class Trainer:
         if not math.isfinite(value):
             raise self._diverged("validation loss", value, state.step)
         state.val_loss = value
-        if state.best_step is None or state.best_val_loss is None or value < state.best_val_loss:
+        if state.best_val_loss is None or value < state.best_val_loss:
             state.best_step, state.best_val_loss = state.step, value
-        self._log(val_loss=value)
-        best = value if state.best_val_loss is None else state.best_val_loss
-        return Evaluation(state.step, value, state.best_step, best, self.sample())
+        return Evaluation(state.step, value, state.best_step or state.step, state.best_val_loss, self.sample())
 
     def sample(self) -> str:
         """Return a text that the model writes, of `sample_tokens` characters. Its seed is that of the run."""
@@ -136,19 +134,20 @@ class Trainer:
         on_step: called with the number of steps done and the loss of the last one.
         Raises: DivergenceError if a loss is not finite. The last checkpoint is then still valid.
         """
-        eval_every, checkpoint_every = self.config.eval_every, self.config.checkpoint_every or self.config.eval_every
+        eval_every = self.config.eval_every
+        checkpoint_every = self.config.checkpoint_every or eval_every
         with defer_sigint() as interrupted:
             while self.state.step < self.config.steps and not interrupted():
                 loss = self.step()
                 if on_step:
                     on_step(self.state.step, loss)
-                if self._due(eval_every):
-                    found = self.evaluate()
+                found = self.evaluate() if self._due(eval_every) else None
+                if self._log_due():
+                    self._log(None if found is None else found.val_loss)
+                if found is not None or self._due(checkpoint_every):
                     self.save()
-                    if on_evaluation:
-                        on_evaluation(found)
-                elif self._due(checkpoint_every):
-                    self.save()
+                if found is not None and on_evaluation:
+                    on_evaluation(found)
             finished = self.state.step >= self.config.steps
             if not finished and self._saved_step != self.state.step:
                 self.save()
@@ -156,6 +155,9 @@ class Trainer:
 
     def _due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.config.steps
+
+    def _log_due(self) -> bool:
+        return self._due(-(-self.config.steps // MAX_LOG_LINES)) or self._due(self.config.eval_every)
 
     def _diverged(self, what: str, value: float, step: int) -> DivergenceError:
         kept = (
@@ -168,7 +170,7 @@ class Trainer:
 
     # --------------------------------------------------------------------------------------- the folder
 
-    def _log(self, *, val_loss: float | None = None, grad_norm: float | None = None) -> None:
+    def _log(self, val_loss: float | None) -> None:
         """Append a line to metrics.jsonl. Its training loss is the mean since the previous line."""
         tokens = self.state.step * self.config.batch_size * self.batches.context_length
         recent, times = self.state.recent, self._clock.read()
@@ -178,7 +180,7 @@ class Trainer:
             loss=sum(recent) / len(recent) if recent else None,
             val_loss=val_loss,
             lr=self.optimizers[0].param_groups[0]["lr"],
-            grad_norm=grad_norm,
+            grad_norm=self._grad_norm,
             **times,
             tokens_per_second=round(tokens / max(times["wall_seconds"], 1e-3), 1),
         )
@@ -213,5 +215,4 @@ class Trainer:
 
     def _save_best(self) -> None:
         if self.state.best_step in (None, self.state.step):
-            loss = {} if self.state.val_loss is None else {"val_loss": self.state.val_loss}
-            save_weights(self.model, self.folder / WEIGHTS, step=self.state.step, **loss)
+            save_weights(self.model, self.folder / WEIGHTS, step=self.state.step, val_loss=self.state.best_val_loss)
