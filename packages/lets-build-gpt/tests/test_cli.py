@@ -177,7 +177,7 @@ def test_plot_draws_several_runs(trained):
         (["train", "nanogpt-cpu", "--vocab-size", "5"], "unknown options"),
         (["train", "shakespeare"], "`recipe` must be one of"),
         (["generate", "nothing"], "nothing/config.json: not found"),
-        (["generate", "run", "--prompt", "€"], "`prompt` must use only the 15 characters"),
+        (["generate", "run", "--prompt", "€"], "`prompt` must use only the 17 characters"),
         (["generate", "run", "--max-length", "0"], "`max_length` must be"),
         (["generate", "run", "--max-length", "3", "--prompt", "to be"], "the prompt's 5, got 3"),
         (["generate", "run", "--temperature", "nan"], "`temperature` must be"),

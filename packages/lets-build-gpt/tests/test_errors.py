@@ -182,7 +182,7 @@ def test_foreign_tokenizers_are_named(run, content):
 
 def test_a_tokenizer_of_another_model_is_refused(run):
     CharTokenizer.from_text("abc").save(run / "tokenizer.json")
-    with pytest.raises(ValueError, match="must have the model's 15 characters, got 3"):
+    with pytest.raises(ValueError, match="must have the model's 17 characters, got 3"):
         load_run(run)
 
 
