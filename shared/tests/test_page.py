@@ -3,12 +3,12 @@
 import json
 import re
 
-import browser
+import helpers_browser
 import numpy as np
 import pytest
 from dlpapers_shared.viz import attention_html
 
-PROGRAM = browser.installed()
+PROGRAM = helpers_browser.installed()
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium (Debian: apt-get install chromium)")
 
 LAYERS, HEADS = 3, 2
@@ -29,7 +29,7 @@ ATTN = causal(LAYERS, HEADS, N, N)
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    running = browser.Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
+    running = helpers_browser.Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
     yield running
     running.close()
 
@@ -231,6 +231,6 @@ def test_the_file_is_one_whole_and_names_nothing_outside(tmp_path):
 
 def test_more_than_a_browser_can_hold_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("dlpapers_shared.viz.page.LARGEST", ATTN.size - 1)
-    with pytest.raises(ValueError, match="600 weights are more than the 599 a page can hold"):
+    with pytest.raises(ValueError, match="must have at most 599 weights, got 600"):
         attention_html(ATTN, path=tmp_path / "x.html")
     assert list(tmp_path.iterdir()) == []
