@@ -214,7 +214,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     _, model, _ = tiny_run(tmp_path)
     with pytest.raises(ValueError, match="different runs"):
         Translator(model, SymbolTokenizer.build(["abc"], ""))
-    with pytest.raises(ValueError, match="Is .* a run folder"):
+    with pytest.raises(ValueError, match=r"Is .* a run folder"):
         Translator.load(tmp_path / "nowhere")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])

@@ -175,5 +175,5 @@ def test_a_device_that_is_not_available_is_refused():
     from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConfig
 
     model = Transformer(TransformerConfig(13, 16, 2, 1, 32))
-    with pytest.raises(ValueError, match="`device` must be auto or a device .*, got 'cuda'"):
+    with pytest.raises(ValueError, match=r"`device` must be auto or a device .*, got 'cuda'"):
         Trainer(model, TrainConfig(device="cuda"), [([5, 2], [1, 5, 2])])
