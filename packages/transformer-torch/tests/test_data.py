@@ -1,18 +1,22 @@
 """Files of text, vocabularies, dates, translators."""
 
 import gzip
+import io
+import os
 import random
 from datetime import date
 
 import pytest
 import torch
 from transformer_torch import Transformer, TransformerConfig, Translator
-from transformer_torch.corpus import Corpus, named_corpus, read_lines, read_parallel
-from transformer_torch.dates import FORMS, date_corpus, date_pairs, is_held_out, write
-from transformer_torch.files import write_json, write_tensors
+from transformer_torch._common.atomic import write_json
+from transformer_torch._common.tensors import write_tensors
+from transformer_torch.data.corpus import Corpus, load_dataset, read_lines, read_parallel
+from transformer_torch.data.dates import FORMS, date_corpus, date_pairs, is_held_out, write
+from transformer_torch.data.tokenizer import UNK_ID, SubwordTokenizer, SymbolTokenizer, build_tokenizer, load_tokenizer
+from transformer_torch.evaluation.bleu import score_lines
+from transformer_torch.inference.stream import line_blocks
 from transformer_torch.recipes import DataConfig
-from transformer_torch.score import score_lines
-from transformer_torch.vocab import UNKNOWN, SubwordVocabulary, SymbolVocabulary, build_vocabulary, load_vocabulary
 
 
 def files(folder, **texts):
@@ -24,11 +28,11 @@ def files(folder, **texts):
 def test_two_files_a_table_and_gzip_are_the_same_corpus(tmp_path):
     src, tgt, table = files(
         tmp_path,
-        src="ein Hund\r\nzwei\u2028Hunde\n",
+        src="\ufeffein Hund\r\nzwei\u2028Hunde\n",
         tgt="a dog\ntwo dogs",
         t="ein Hund\ta dog\nzwei\u2028Hunde\ttwo dogs\n",
     )
-    packed = tmp_path / "src.gz"
+    packed = tmp_path / "src.GZ"
     packed.write_bytes(gzip.compress(src.read_bytes()))
     for corpus in (read_parallel(src, tgt), read_parallel(packed, tgt), read_parallel(table, None)):
         assert corpus.src == ["ein Hund", "zwei\u2028Hunde"]
@@ -38,11 +42,10 @@ def test_two_files_a_table_and_gzip_are_the_same_corpus(tmp_path):
 @pytest.mark.parametrize(
     ("src", "tgt", "message"),
     [
-        ("a\nb\n", "a\n", "2 lines of source, 1 of target"),
-        ("", "", "empty"),
-        ("a\n\nc\n", "a\nb\nc\n", "line 2 of the source is empty"),
-        ("a\nb\n", "a\n \n", "line 2 of the target is empty"),
-        (b"a\xff\n", "a\n", "not UTF-8"),
+        ("a\nb\n", "a\n", "must have as many lines, got 2 and 1"),
+        ("", "", "no lines"),
+        (b"a\xff\n", "a\n", r"src: not UTF-8 \(byte 1\)"),
+        ("a\n".encode("utf-16"), "a\n", "not UTF-8"),
     ],
 )
 def test_bad_text_is_named(tmp_path, src, tgt, message):
@@ -50,46 +53,62 @@ def test_bad_text_is_named(tmp_path, src, tgt, message):
         read_parallel(*files(tmp_path, src=src, tgt=tgt))
 
 
-def test_broken_files_are_named(tmp_path):
+def test_damaged_files_are_named(tmp_path):
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"a line\n" * 99)[:-9])
-    with pytest.raises(ValueError, match="not a whole gzip"):
+    with pytest.raises(ValueError, match="not a complete gzip"):
         read_lines(tmp_path / "x.gz")
     (table,) = files(tmp_path, t="a\tb\nc\n")
-    with pytest.raises(ValueError, match="line 2 has 1 columns"):
+    with pytest.raises(ValueError, match=r"t:2: must have 2 columns.*got 1. For two files, add --tgt"):
         read_parallel(table, None)
-    with pytest.raises(ValueError, match="multi30k-de-fr"):
-        named_corpus("multi30k-de-fr", "train")
+    with pytest.raises(ValueError, match="`data` must be one of multi30k-de-en, multi30k-en-de, got 'multi30k-de-fr'"):
+        load_dataset("multi30k-de-fr", "train")
 
 
-def test_pairs_get_begin_and_end_and_long_ones_are_named():
-    corpus = Corpus(["ab"], ["ba"], "these")
-    vocabulary = SymbolVocabulary.build(["ab"], "")
-    assert corpus.encoded(vocabulary, 3) == [([4, 5, 2], [1, 5, 4, 2])]
-    with pytest.raises(ValueError, match="these: line 1 has 3 tokens; this model has 2"):
-        corpus.encoded(vocabulary, 2)
+def test_pairs_get_begin_and_end_and_unusable_ones_are_skipped_with_a_count():
+    corpus = Corpus(["ab", "", "aaaa", "b"], ["ba", "b", "b", " "], "these")
+    tokenizer, said = SymbolTokenizer.build(["ab"], ""), []
+    assert corpus.encode(tokenizer, 3, said.append) == [([4, 5, 2], [1, 5, 4, 2])]
+    assert said == [
+        "these: skipped 2 of 4 pairs with a blank side",
+        "these: skipped 1 of 4 pairs longer than 3 tokens (--max-length)",
+    ]
+    assert corpus.cleaned().src == ["ab", "aaaa"]
+    with pytest.raises(ValueError, match="these: no pair has text on both sides and at most 2 tokens"):
+        corpus.encode(tokenizer, 2)
+
+
+def test_held_out_pairs_are_a_twentieth_and_not_in_training():
+    corpus = Corpus([f"s{i}" for i in range(100)], [f"t{i}" for i in range(100)])
+    train, valid = corpus.held_out()
+    assert (len(train), len(valid)) == (95, 5)
+    assert not set(train.src) & set(valid.src)
+    assert all(t == s.replace("s", "t") for s, t in zip(valid.src, valid.tgt, strict=True))
+    assert corpus.held_out() == (train, valid)
+    with pytest.raises(ValueError, match="at least 2 lines"):
+        Corpus(["a"], ["b"]).held_out()
 
 
 @pytest.mark.parametrize("kind", ["characters", "words"])
 def test_a_vocabulary_gives_back_its_lines_and_survives_its_file(tmp_path, kind):
     lines = ["der Hund läuft", "der Hund"]
-    vocabulary = build_vocabulary(kind, lines, 100)
+    vocabulary = build_tokenizer(kind, lines, 100)
     vocabulary.save(tmp_path)
-    loaded = load_vocabulary(tmp_path)
+    loaded = load_tokenizer(tmp_path)
     for line in lines:
         assert loaded.decode(loaded.encode(line)) == line
         assert loaded.encode(line) == vocabulary.encode(line)
         assert min(loaded.encode(line)) >= 4
-    assert UNKNOWN in loaded.encode("der Katze")
+    assert UNK_ID in loaded.encode("der Katze")
     assert loaded.decode([1, *loaded.encode("der"), 2, 0]) == "der"
     assert len(loaded) == len(vocabulary)
 
 
 def test_a_small_word_vocabulary_keeps_the_frequent_words():
-    vocabulary = build_vocabulary("words", ["b b b a a c"], 6)
+    vocabulary = build_tokenizer("words", ["b b b a a c"], 6)
     assert len(vocabulary) == 6
-    assert vocabulary.encode("a b c") == [5, 4, UNKNOWN]
+    assert vocabulary.encode("a b c") == [5, 4, UNK_ID]
     with pytest.raises(ValueError, match="vocab_size"):
-        build_vocabulary("words", ["a"], 4)
+        build_tokenizer("words", ["a"], 4)
 
 
 class Bytes:
@@ -108,26 +127,25 @@ class Bytes:
 
 
 def test_subwords_stand_after_the_four_signs():
-    vocabulary = SubwordVocabulary(Bytes())
+    vocabulary = SubwordTokenizer(Bytes())
     assert len(vocabulary) == 260
     assert vocabulary.encode("é") == [4 + 32, 4 + 195, 4 + 169]
     assert vocabulary.decode([1, *vocabulary.encode("ein Hund läuft"), 2, 0]) == "ein Hund läuft"
-    assert vocabulary.pieces([1, 4 + 65]) == ["<s>", "A"]
-    with pytest.raises(ValueError, match="vocab_size: 200"):
-        SubwordVocabulary.build(["a"], 200)
+    assert vocabulary.tokens([1, 4 + 65]) == ["<s>", "A"]
+    with pytest.raises(ValueError, match="`vocab_size` must be an integer of at least 260, got 200"):
+        SubwordTokenizer.build(["a"], 200)
 
 
 def test_bpe_dropout_splits_each_epoch_in_its_own_way():
-    vocabulary, corpus = SubwordVocabulary(Bytes()), Corpus(["ein Hund läuft", "a" * 40], ["a dog runs", "b"])
-    first, second, again = (corpus.sampled(vocabulary, 30, 0.5, seed) for seed in ("7 0", "7 1", "7 0"))
+    vocabulary, corpus = SubwordTokenizer(Bytes()), Corpus(["ein Hund läuft", "a" * 40], ["a dog runs", "b"])
+    first, second, again = (corpus.sample(vocabulary, 30, 0.5, seed) for seed in ("7 0", "7 1", "7 0"))
     assert first == again != second
     assert all(src[-1] == tgt[-1] == 2 and tgt[0] == 1 for src, tgt in first)
-    # with nothing left out it is the usual split, even where the other kind would not fit the model
-    assert corpus.sampled(vocabulary, 60, 0.0, "7 0") == corpus.encoded(vocabulary, 60)
-    assert corpus.sampled(vocabulary, 5, 0.0, "7 0") == corpus.encoded(vocabulary, 60)
+    # without dropout it is the usual split
+    assert corpus.sample(vocabulary, 60, 0.0, "7 0") == corpus.encode(vocabulary, 60)
     with pytest.raises(ValueError, match="bpe_dropout"):
-        SymbolVocabulary.build(["a"], "").sample("a", 0.1, random.Random(0))
-    with pytest.raises(ValueError, match=r"bpe_dropout: 0.1 with vocab=words"):
+        SymbolTokenizer.build(["a"], "").sample("a", 0.1, random.Random(0))
+    with pytest.raises(ValueError, match=r"`bpe_dropout` must be 0 with `vocab` = 'words', got 0.1"):
         DataConfig(vocab="words", bpe_dropout=0.1)
 
 
@@ -159,7 +177,7 @@ def test_the_alignment_joins_equal_digits_and_held_out_days_are_apart():
 def tiny_run(folder):
     torch.manual_seed(0)
     corpus = date_corpus(50)
-    vocabulary = build_vocabulary("characters", corpus.src + corpus.tgt, 0)
+    vocabulary = build_tokenizer("characters", corpus.src + corpus.tgt, 0)
     vocabulary.save(folder)
     config = TransformerConfig(len(vocabulary), 16, 2, 1, 32, max_length=40)
     model = Transformer(config).eval()
@@ -173,13 +191,14 @@ def test_a_translator_keeps_the_order_and_does_not_depend_on_company(tmp_path):
     translator = Translator.load(tmp_path)
     lines = [*corpus.src[:9], "", corpus.src[0]]
     for beam in (1, 3):
-        together = translator.translate(lines, beam=beam)
-        assert together == [translator.translate([line], beam=beam)[0] for line in lines]
-        assert together == list(translator.stream(iter(lines), beam, chunk=2))
-        assert together == Translator(model, vocabulary).translate(lines, beam=beam, batch_size=3)
+        together = translator.translate(lines, beam_size=beam)
+        assert together == [translator.translate([line], beam_size=beam)[0] for line in lines]
+        blocks = (lines[i : i + 2] for i in range(0, len(lines), 2))
+        assert together == [line for block in translator.stream(blocks, beam) for line in block]
+        assert together == Translator(model, vocabulary).translate(lines, beam_size=beam, batch_size=3)
         assert together[9] == ""
-    pool = translator.nbest(lines[:1], beam=3)[0]
-    assert pool[0][0] == translator.translate(lines[:1], beam=3)[0]
+    pool = translator.nbest(lines[:1], beam_size=3)[0]
+    assert pool[0][0] == translator.translate(lines[:1], beam_size=3)[0]
     assert 1 < len(pool) <= 3
 
 
@@ -188,21 +207,47 @@ def test_a_translator_gives_the_attention_of_a_line(tmp_path):
     source, target, weights = Translator.load(tmp_path).attention(corpus.src[0], corpus.tgt[0])
     assert "".join(source) == corpus.src[0] + "</s>"
     assert "".join(target) == corpus.tgt[0] + "</s>"
-    assert weights["decoder.0.cross"].shape == (2, len(target), len(source))
+    assert weights["decoder.0.cross_attn"].shape == (2, len(target), len(source))
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path):
-    corpus, model, _ = tiny_run(tmp_path)
+    _, model, _ = tiny_run(tmp_path)
     with pytest.raises(ValueError, match="different runs"):
-        Translator(model, SymbolVocabulary.build(["abc"], ""))
-    with pytest.raises(ValueError, match="41 tokens"):
-        Translator.load(tmp_path).translate([corpus.src[0][:1] * 40])
-    with pytest.raises(ValueError, match="the folder of a run"):
+        Translator(model, SymbolTokenizer.build(["abc"], ""))
+    with pytest.raises(ValueError, match=r"Is .* a run folder"):
         Translator.load(tmp_path / "nowhere")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="not a whole safetensors"):
+    with pytest.raises(ValueError, match="not a valid safetensors"):
         Translator.load(tmp_path)
+
+
+def test_a_long_line_is_truncated_and_reported(tmp_path):
+    corpus, *_ = tiny_run(tmp_path)
+    translator, told = Translator.load(tmp_path), []
+    long = corpus.src[0][:1] * 60
+    lines = ["", corpus.src[1], long]
+    found = translator.translate(lines, 1, truncated=lambda *about: told.append(about))
+    assert told == [(2, 61, 40)]
+    assert found == translator.translate(["", corpus.src[1], long[:39]], 1)
+    assert translator.translate([long], 1, max_source_tokens=100) != [found[2]]
+    assert len(translator.encode(long, 10)) == 10
+
+
+def test_lines_are_read_as_they_arrive():
+    """One line at a time from a slow pipe; all that is there from a fast one; only a line feed ends a line."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "r", encoding="utf-8") as stream, os.fdopen(writer, "wb", buffering=0) as pipe:
+        blocks = line_blocks(stream, 2)
+        pipe.write(b"\xef\xbb\xbfone\r\n")
+        assert next(blocks) == ["one"]
+        pipe.write("a\u2028b\rc\n\nthree\nfo".encode())
+        assert next(blocks) == ["a\u2028b\rc", ""]
+        assert next(blocks) == ["three"]
+        pipe.write(b"ur")
+        pipe.close()
+        assert list(blocks) == [["four"]]
+    assert list(line_blocks(io.StringIO("a\nb\nc"), 2)) == [["a", "b"], ["c"]]
 
 
 def test_scores_carry_their_signatures():
@@ -212,5 +257,5 @@ def test_scores_carry_their_signatures():
     assert "tok:13a" in bleu
     assert "case:mixed" in bleu
     assert chrf.startswith("chrF2 = 100.00")
-    with pytest.raises(ValueError, match="1 lines"):
+    with pytest.raises(ValueError, match="as many lines as the reference, 2, got 1"):
         score_lines(lines[:1], lines)

@@ -48,23 +48,23 @@ def copy_to_marian(ours, theirs):
         for kind in ("weight", "bias"):
             state[f"{target}.out_proj.{kind}"].copy_(own[f"{source}.w_o.{kind}"])
 
-    for stack, parts in (("encoder", ["self", "feed_forward"]), ("decoder", ["self", "cross", "feed_forward"])):
+    for stack, parts in (("encoder", ["self", "ffn"]), ("decoder", ["self", "cross", "ffn"])):
         for n in range(ours.config.n_layers):
             source, target = f"{stack}.{n}", f"model.{stack}.layers.{n}"
-            attention(f"{source}.self_attention", f"{target}.self_attn")
+            attention(f"{source}.self_attn", f"{target}.self_attn")
             if stack == "decoder":
-                attention(f"{source}.cross_attention", f"{target}.encoder_attn")
+                attention(f"{source}.cross_attn", f"{target}.encoder_attn")
             for i in (1, 2):
                 for kind in ("weight", "bias"):
-                    state[f"{target}.fc{i}.{kind}"].copy_(own[f"{source}.feed_forward.w_{i}.{kind}"])
+                    state[f"{target}.fc{i}.{kind}"].copy_(own[f"{source}.ffn.w_{i}.{kind}"])
             names = {
                 "self": "self_attn_layer_norm",
                 "cross": "encoder_attn_layer_norm",
-                "feed_forward": "final_layer_norm",
+                "ffn": "final_layer_norm",
             }
             for part in parts:
                 for gamma, weight in (("gamma", "weight"), ("beta", "bias")):
-                    state[f"{target}.{names[part]}.{weight}"].copy_(own[f"{source}.around_{part}.norm.{gamma}"])
+                    state[f"{target}.{names[part]}.{weight}"].copy_(own[f"{source}.norm_{part}.norm.{gamma}"])
     for name in (
         "model.shared.weight",
         "model.encoder.embed_tokens.weight",
