@@ -1,4 +1,4 @@
-"""What the training step is measured against: the same model in PyTorch, twice, and its matrix products alone."""
+"""Baselines of the training step: the same model in PyTorch, twice, in HIPS autograd, and its matmuls alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Shape:
     length: int = 32
 
     def ids(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Source, target inputs, targets."""
+        """Return source, target inputs, targets."""
         rng = np.random.default_rng(0)
         src = rng.integers(1, self.vocab, (self.batch, self.length))
         tgt = rng.integers(1, self.vocab, (self.batch, self.length + 1))
@@ -46,7 +46,7 @@ class Shape:
 
 
 def ours(s: Shape) -> Step:
-    """Forward, backward, clipping, Adam."""
+    """Return a training step of this package: forward, backward, clipping, Adam."""
     config = TransformerConfig(s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True)
     model = Transformer(config, seed=0)
     parameters = model.parameters()
@@ -65,24 +65,24 @@ def ours(s: Shape) -> Step:
 
 
 def our_greedy(s: Shape, length: int) -> Step:
-    """64 sources, `length` steps each: no source ends early, as the end-of-sequence id can never win."""
+    """Return greedy decoding of 64 sources, `length` tokens each: the end-of-sequence id is never the argmax."""
     model = Transformer(
         TransformerConfig(s.vocab, s.vocab, s.d_model, s.n_heads, s.n_layers, s.d_ff, s.dropout, final_norm=True)
     )
     model.generator.bias.data[2] = -1e9
     src = np.random.default_rng(0).integers(3, s.vocab, (64, s.length))
-    return lambda: model.generate(src, max_length=length)
+    return lambda: model.generate(src, max_new_tokens=length)
 
 
 def torch_greedy(s: Shape, length: int) -> Step:
-    """The same in torch, with preallocated caches."""
+    """Return the same in torch, with preallocated caches."""
     model = FusedTransformer(s).eval()
     src = torch.tensor(np.random.default_rng(0).integers(3, s.vocab, (64, s.length)))
     return lambda: model.greedy(src, 1, length)
 
 
 class Embedded(nn.Module):
-    """Embeddings, positions and the last linear map, around a core that subclasses supply."""
+    """Embeddings, positional encoding and output map, around a core that subclasses supply."""
 
     def __init__(self, s: Shape) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Embedded(nn.Module):
         self.register_buffer("table", torch.tensor(sinusoid(512, s.d_model), dtype=torch.float32))
 
     def embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        """Scaled embeddings and positions, dropped out."""
+        """Return scaled embeddings plus positions, after dropout."""
         return self.dropout(embedding(ids) * self.scale + self.table[: ids.shape[1]])
 
 
@@ -105,13 +105,13 @@ class TorchTransformer(Embedded):
         self.register_buffer("causal", nn.Transformer.generate_square_subsequent_mask(s.length))
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         h = self.core(self.embed(self.src, src), self.embed(self.tgt, tgt), tgt_mask=self.causal, tgt_is_causal=True)
         return self.out(h)
 
 
 class FusedAttention(nn.Module):
-    """Multi-head attention with one product for q, k, v and torch's fused scaled_dot_product_attention."""
+    """Multi-head attention with one matmul for q, k, v and torch's fused scaled_dot_product_attention."""
 
     def __init__(self, s: Shape, cross: bool) -> None:
         super().__init__()
@@ -121,12 +121,12 @@ class FusedAttention(nn.Module):
         self.last = nn.Linear(s.d_model, s.d_model)
 
     def heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
-        """(batch, n, count * d_model) -> count times (batch, h, n, d_k)."""
+        """Split (batch, time, count * d_model) into `count` tensors (batch, heads, time, d_k)."""
         batch, n, width = x.shape
         return x.view(batch, n, count, self.n_heads, width // count // self.n_heads).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, x: Tensor, memory: Tensor | None = None, causal: bool = False) -> Tensor:
-        """(batch, n, d_model) -> the same."""
+        """Map (batch, time, d_model) to the same shape."""
         if self.memory is None:
             q, k, v = self.heads(self.first(x), 3)
         else:
@@ -136,7 +136,7 @@ class FusedAttention(nn.Module):
         return self.last(o.transpose(1, 2).reshape(x.shape))
 
     def step(self, x: Tensor, k: Tensor, v: Tensor, position: int) -> Tensor:
-        """One new position beside a preallocated cache; cross-attention finds k and v complete."""
+        """Attend from one new position to a preallocated cache; for cross-attention k and v are complete."""
         if self.memory is None:
             q, k_new, v_new = self.heads(self.first(x), 3)
             k[:, :, position : position + 1], v[:, :, position : position + 1] = k_new, v_new
@@ -159,11 +159,11 @@ class FusedLayer(nn.Module):
         self.dropout = nn.Dropout(s.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """The last sub-layer."""
+        """Run the last sub-layer."""
         return self.norms[-1](x + self.dropout(self.narrow(self.dropout(F.relu(self.wide(x))))))
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
-        """(batch, n, d_model) -> the same."""
+        """Map (batch, time, d_model) to the same shape."""
         x = self.norms[0](x + self.dropout(self.self_attention(x, causal=self.decoder)))
         if self.cross_attention is not None:
             x = self.norms[1](x + self.dropout(self.cross_attention(x, memory)))
@@ -171,7 +171,7 @@ class FusedLayer(nn.Module):
 
 
 class FusedTransformer(Embedded):
-    """The fastest eager form that we know of."""
+    """The fastest eager form that we know."""
 
     def __init__(self, s: Shape) -> None:
         super().__init__(s)
@@ -180,14 +180,14 @@ class FusedTransformer(Embedded):
         self.norms = nn.ModuleList(nn.LayerNorm(s.d_model) for _ in range(2))
 
     def encode(self, src: Tensor) -> Tensor:
-        """The memory."""
+        """Return the memory."""
         x = self.embed(self.src, src)
         for layer in self.encoder:
             x = layer(x)
         return self.norms[0](x)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         memory, x = self.encode(src), self.embed(self.tgt, tgt)
         for layer in self.decoder:
             x = layer(x, memory)
@@ -195,7 +195,7 @@ class FusedTransformer(Embedded):
 
     @torch.inference_mode()
     def greedy(self, src: Tensor, bos: int, length: int) -> Tensor:
-        """`length` ids a source, with preallocated caches."""
+        """Return `length` ids per source, with preallocated caches."""
         memory = self.encode(src)
         first = self.decoder[0].self_attention
         shape = (len(src), first.n_heads, length, memory.shape[-1] // first.n_heads)
@@ -214,7 +214,7 @@ class FusedTransformer(Embedded):
 
 
 def torch_step(s: Shape, kind: type[Embedded], fused_adam: bool) -> Step:
-    """The same step in torch, eager."""
+    """Return the same step in torch, eager."""
     model = kind(s).train()
     optimizer = torch.optim.Adam(model.parameters(), LR, betas=BETAS, eps=EPS, fused=fused_adam or None)
     src, tgt, targets = map(torch.tensor, s.ids())
@@ -231,26 +231,26 @@ def torch_step(s: Shape, kind: type[Embedded], fused_adam: bool) -> Step:
     return step
 
 
-def matrix_products(s: Shape) -> Step:
-    """The matrix products of the step, into memory made beforehand, and nothing else: the floor."""
+def matmuls(s: Shape) -> Step:
+    """Return the matmuls of the step alone, into preallocated memory: a lower bound of its time."""
     todo: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     d, n, d_k = s.d_model, s.batch * s.length, s.d_model // s.n_heads
 
-    def product(*shapes: tuple[int, ...]) -> None:
+    def matmul(*shapes: tuple[int, ...]) -> None:
         a, b = (np.ones(shape, np.float32) for shape in shapes)
         todo.append((a, b, a @ b))
 
     def linear(d_in: int, d_out: int) -> None:
-        product((n, d_in), (d_in, d_out))  # y
-        product((d_in, n), (n, d_out))  # the gradient of the weight
-        product((n, d_out), (d_out, d_in))  # the gradient of x
+        matmul((n, d_in), (d_in, d_out))  # y
+        matmul((d_in, n), (n, d_out))  # the gradient of the weight
+        matmul((n, d_out), (d_out, d_in))  # the gradient of x
 
     def attention() -> None:
         heads, t = (s.batch, s.n_heads), s.length
-        product((*heads, t, d_k), (*heads, d_k, t))  # Q K^T
-        product((*heads, t, d_k), (*heads, d_k, t))  # dO V^T
+        matmul((*heads, t, d_k), (*heads, d_k, t))  # Q K^T
+        matmul((*heads, t, d_k), (*heads, d_k, t))  # dO V^T
         for _ in range(4):  # P V, dV, dQ, dK
-            product((*heads, t, t), (*heads, t, d_k))
+            matmul((*heads, t, t), (*heads, t, d_k))
 
     for layer in range(2 * s.n_layers):
         for cross in range(1 if layer < s.n_layers else 2):
@@ -270,7 +270,7 @@ def matrix_products(s: Shape) -> Step:
 
 
 def autograd_step(s: Shape) -> Step:
-    """The same forward pass differentiated by HIPS autograd, and our Adam on its gradients; float32."""
+    """Return the same forward pass differentiated by HIPS autograd, with this package's Adam; float32."""
     import autograd
     import autograd.numpy as anp
 
