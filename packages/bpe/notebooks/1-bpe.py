@@ -2,9 +2,6 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -23,14 +20,14 @@
 # Nothing is downloaded. Cells assert what the text claims.
 
 # %%
+from collections import Counter
+from itertools import pairwise
+
 try:
     import bpe
     import matplotlib.pyplot as plt
 except ImportError as error:
     raise SystemExit(f"This notebook needs dlpapers-bpe[notebooks]: {error}") from None
-
-from collections import Counter
-from itertools import pairwise
 
 # %% [markdown]
 # ## Idea
@@ -247,7 +244,10 @@ plt.show()
 assert curves["training text"][0] == 1
 assert all(a < b for a, b in pairwise(curves["training text"]))
 assert curves["held-out text"][-1] < curves["training text"][-1]
-early, late = curves["held-out text"][5] - curves["held-out text"][0], curves["held-out text"][-1] - curves["held-out text"][5]
+early, late = (
+    curves["held-out text"][5] - curves["held-out text"][0],
+    curves["held-out text"][-1] - curves["held-out text"][5],
+)
 assert early > late
 gap = [a - b for a, b in zip(curves["training text"], curves["held-out text"], strict=True)]
 assert gap[-1] > 2 * gap[5]

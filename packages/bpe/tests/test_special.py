@@ -46,7 +46,9 @@ def test_allowed_and_disallowed_mean_the_same_as_in_tiktoken(tok, oracle):
 
 
 def test_an_unexpected_special_token_is_an_error_with_a_fix(tok):
-    with pytest.raises(ValueError, match=r"'<\|endoftext\|>', got it at character 3.*allowed_special.*disallowed_special=\(\)"):
+    with pytest.raises(
+        ValueError, match=r"'<\|endoftext\|>', got it at character 3.*allowed_special.*disallowed_special=\(\)"
+    ):
         tok.encode("hi " + EOT)
     assert tok.encode("hi", disallowed_special={"something else"}) == tok.encode_ordinary("hi")
     with pytest.raises(ValueError, match="something else"):
