@@ -171,7 +171,10 @@ def test_lists_arrays_and_tensors_become_float64_arrays():
     np.testing.assert_array_equal(style.array([Tensor([1, 2]), Tensor([3, 4])], "x"), [[1, 2], [3, 4]])
 
 
-@pytest.mark.parametrize("bad", [[], [1, np.nan], [np.inf], [[1], [1, 2]], "text"])
+@pytest.mark.parametrize(
+    "bad",
+    [[], [1, np.nan], [np.inf], [[1], [1, 2]], "text", "1.5", ["1", "2"], [None], [1 + 2j], np.array([1j]), {"a": 1}],
+)
 def test_values_that_are_not_finite_numbers_are_an_error(bad):
     with pytest.raises(ValueError, match="`weights` must"):
         style.array(bad, "weights")

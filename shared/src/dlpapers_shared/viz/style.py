@@ -193,7 +193,10 @@ def array(value: Any, name: str) -> Array:
     if hasattr(value, "detach"):  # a tensor may need a gradient, be on another device, be bfloat16
         value = value.detach().cpu().double().numpy()
     try:
-        numbers = np.asarray(value, dtype=np.float64)
+        given = np.asarray(value)
+        if given.dtype.kind in "OSUcMm":  # objects, text, complex numbers, dates
+            raise TypeError(f"its dtype is {given.dtype}")
+        numbers = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{name}` must be an array of numbers ({error})") from error
     if numbers.size == 0:
