@@ -9,8 +9,8 @@ import pytest
 import torch
 from gpt2 import GPT2
 from gpt2.demo import attention_picture, corpus, previous_token_head
-from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
-from small import run, small_model
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
+from helpers_models import run, small_model
 
 
 def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
@@ -25,7 +25,7 @@ def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
         8,
         "--lr",
         0.01,
-        "--warmup",
+        "--warmup-steps",
         5,
         "--dtype",
         "float32",
@@ -77,7 +77,7 @@ def test_without_a_prompt_on_a_terminal_it_asks_until_the_end(folder, monkeypatc
 
 def test_fine_tuning_writes_a_model_of_its_own(folder, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "01", "completion": "23"}\n' * 20)
-    options = ["--steps", 40, "--lr", 0.05, "--warmup", 0, "--dtype", "float32", "--eval-every", 20]
+    options = ["--steps", 40, "--lr", 0.05, "--warmup-steps", 0, "--dtype", "float32", "--eval-every", 20]
     done = run("finetune", folder, "--text", tmp_path / "a.jsonl", "--lora", 4, "--out", tmp_path / "f", *options)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split("val_loss ")[1]) < 0.5  # one pair, which it has seen
@@ -87,7 +87,7 @@ def test_fine_tuning_writes_a_model_of_its_own(folder, tmp_path):
 
 
 def test_inspect_says_what_a_model_is(folder):
-    count = GPT2.from_pretrained(folder).parameter_count()
+    count = GPT2.from_pretrained(folder).num_parameters()
     out = run("inspect", folder).stdout
     assert f"parameters: {count:,}\n" in out
     assert "context_length: 24\n" in out
@@ -131,10 +131,10 @@ def test_tokenizers_come_back_from_a_models_folder(tmp_path):
         again = load(tmp_path)
         assert again.encode("a é") == tokenizer.encode("a é")
         assert again.decode(again.encode("a é")) == "a é"
-        assert again.n_vocab == tokenizer.n_vocab
+        assert again.vocab_size == tokenizer.vocab_size
     with pytest.raises(ValueError, match="different characters"):
         CharTokenizer("aa")
-    (tmp_path / "gpt2_tokenizer.json").write_text(json.dumps({"kind": "words"}))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"kind": "words"}))
     with pytest.raises(ValueError, match="no description"):
         load(tmp_path)
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from gpt2.data import TokenFiles, Windows
-from gpt2.packing import PackedDocuments
-from gpt2.prepare import prepare
-from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, save
+from gpt2.data.token_file import TokenFiles, Windows
+from gpt2.data.packing import PackedDocuments
+from gpt2.data.prepare import prepare
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer, load, save
 
 EOS = 256
 
@@ -18,7 +18,7 @@ def files(tmp_path):
     """Documents of 1 to 40 letters, each of a letter of its own; some longer than a row of 16."""
     documents = [chr(97 + i) * (1 + i * 17 % 40) for i in range(26)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": d}) + "\n" for d in documents))
-    prepare([tmp_path / "a.jsonl"], tmp_path / "out", held_out=0.2, piece_bytes=200)
+    prepare([tmp_path / "a.jsonl"], tmp_path / "out", held_out=0.2, chunk_bytes=200)
     return TokenFiles(tmp_path / "out"), documents
 
 
@@ -62,7 +62,7 @@ def test_the_files_of_bpe_encode_are_read(tmp_path):
         note = {"dtype": dtype, "tokens": 250, "n_vocab": 257, "source": "a.txt"}
         (tmp_path / f"{path.name}.json").write_text(json.dumps(note))
         out = tmp_path / f"out{dtype[2]}"
-        index = prepare([path, path], out, piece_bytes=102)
+        index = prepare([path, path], out, chunk_bytes=102)
         assert (index["documents"], index["tokens"]) == (2, 502)
         assert TokenFiles(out).read(0, 502).tolist() == [*range(250), EOS] * 2
     (tmp_path / f"{path.name}.json").write_text(json.dumps({**note, "n_vocab": 50257}))
@@ -90,7 +90,7 @@ def test_documents_need_an_end_and_texts_need_tokens(tmp_path):
 
 def test_a_named_tokenizer_must_be_the_models_own(tmp_path):
     save(ByteTokenizer(), tmp_path)
-    assert load(tmp_path, "bytes").n_vocab == 257
+    assert load(tmp_path, "bytes").vocab_size == 257
     other = tmp_path / "other.json"
     other.write_text(json.dumps(CharTokenizer("ab").description()))
     with pytest.raises(ValueError, match="not the one that the model was trained with"):

@@ -4,13 +4,13 @@ import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import gpt2.download
+import gpt2.pretrained.download
 import pytest
 import torch
 from gpt2 import GPT2, GPT2Config
-from gpt2.download import PUBLISHED, Published, download
-from gpt2.pretrained import config_to_hf
-from small import SMALL, small_model
+from gpt2.pretrained.download import PUBLISHED, Published, download
+from gpt2.pretrained.weights import config_to_hf
+from helpers_models import SMALL, small_model
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ def server(tmp_path, monkeypatch):
     server.url = f"http://127.0.0.1:{server.server_address[1]}/model.safetensors"
     pinned = Published(server.url, hashlib.sha256(server.body).hexdigest(), len(server.body))
     monkeypatch.setitem(PUBLISHED, "124M", pinned)
-    monkeypatch.setattr(gpt2.download, "config_to_hf", lambda _: config_to_hf(GPT2Config(**SMALL)))
+    monkeypatch.setattr(gpt2.pretrained.download, "config_to_hf", lambda _: config_to_hf(GPT2Config(**SMALL)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server

@@ -3,12 +3,12 @@ import json
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.finetune import Examples, finetune, read_examples
-from gpt2.lora import LoRA, add_lora, merge_lora
-from gpt2.settings import OptimConfig, TrainConfig
-from gpt2.tokenizers import ByteTokenizer, CharTokenizer
-from gpt2.train import validate
-from small import random_ids, small_model
+from gpt2.training.finetune import Examples, finetune, read_examples
+from gpt2.training.lora import LoRA, add_lora, merge_lora
+from gpt2.config import OptimConfig, TrainConfig
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer
+from gpt2.training.trainer import held_out_loss
+from helpers_models import random_ids, small_model
 
 
 def test_lora_starts_as_the_model_and_merges_into_what_it_computes():
@@ -56,9 +56,9 @@ def test_fine_tuning_the_trained_character_model_lowers_its_held_out_loss(data_f
     (tmp_path / "a.txt").write_text(text)
     model = GPT2.from_pretrained(tmp_path, dropout=0.0)
     data = Examples(read_examples(tmp_path / "a.txt", CharTokenizer(expected["chars"]), 64), 64)
-    before = validate(model, data, 32)
-    optim = OptimConfig(lr=1e-2 if lora else 1e-3, warmup=5)
+    before = held_out_loss(model, data, 32)
+    optim = OptimConfig(lr=1e-2 if lora else 1e-3, warmup_steps=5)
     config = TrainConfig(steps=60, batch_size=8, optim=optim, eval_every=20, patience=2, dtype="float32")
     finetune(model, data, config, tmp_path / "run", lora)
-    after = validate(GPT2.from_pretrained(tmp_path / "run"), data, 32)
+    after = held_out_loss(GPT2.from_pretrained(tmp_path / "run"), data, 32)
     assert after < before - 0.2

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from gpt2.cache import KVCache
-from gpt2.generation import generate, stream, window_start
-from gpt2.sampling import filter_logits
-from gpt2.settings import Sampling
-from gpt2.text import TextStream, generate_text
-from gpt2.tokenizers import ByteTokenizer, CharTokenizer
+from gpt2.inference.cache import KVCache
+from gpt2.inference.generate import generate, stream, window_start
+from gpt2.inference.sampling import filter_logits
+from gpt2.config import SamplingConfig
+from gpt2.inference.generate_text import TextStream, generate_text
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import random_ids, small_model
+from helpers_models import random_ids, small_model
 
 PROMPTS = [[5, 9, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [60] * 7]
 
@@ -33,7 +33,7 @@ def by_hand(model, prompt, new, overflow):
     return text, logprobs
 
 
-@pytest.mark.parametrize("overflow", ["rebase", "crop"])
+@pytest.mark.parametrize("overflow", ["context_shift", "crop"])
 def test_cached_batches_equal_the_plain_model_on_each_prompt_across_the_boundary(overflow):
     model = small_model()
     texts, logprobs = model.generate(PROMPTS, 60, temperature=0.0, overflow=overflow, return_logprobs=True)
@@ -48,7 +48,7 @@ def test_cached_batches_equal_the_plain_model_on_each_prompt_across_the_boundary
 def test_a_prompt_longer_than_the_context():
     model = small_model()
     prompt = random_ids(model, 1, 40)[0].tolist()
-    for overflow in ("rebase", "crop"):
+    for overflow in ("context_shift", "crop"):
         assert (
             model.generate([prompt], 9, temperature=0.0, overflow=overflow)[0].tolist()
             == by_hand(model, prompt, 9, overflow)[0]
@@ -68,12 +68,12 @@ def test_cached_logits_equal_uncached_at_every_step():
         cache.begin(1)
 
 
-@given(st.integers(1, 200), st.integers(1, 20), st.sampled_from(["rebase", "crop"]))
+@given(st.integers(1, 200), st.integers(1, 20), st.sampled_from(["context_shift", "crop"]))
 def test_what_is_seen_fits_and_only_ever_moves_on(tokens, length, overflow):
     start, following = (window_start(n, length, overflow) for n in (tokens, tokens + 1))
     assert 0 < tokens - start <= length
     assert start <= following
-    if following > start and overflow == "rebase":
+    if following > start and overflow == "context_shift":
         assert tokens + 1 - following == max(1, length // 2)
 
 
@@ -111,7 +111,7 @@ def test_the_repetition_penalty_and_filters_meet_in_hugging_faces_order():
                 model,
                 prompt,
                 1,
-                Sampling(repetition_penalty=5.0, **options),
+                SamplingConfig(repetition_penalty=5.0, **options),
                 generator=[torch.Generator().manual_seed(5)],
             )
         )
@@ -133,7 +133,7 @@ def test_a_window_costs_only_what_it_reads_and_changes_nothing_else():
         assert seen[..., max(0, query - 4) : query + 1].all()
         assert seen.sum() == seen[..., max(0, query - 4) : query + 1].sum()
     texts = model.generate(PROMPTS, 30, temperature=0.0)
-    assert [t.tolist() for t in texts] == [by_hand(model, p, 30, "rebase")[0] for p in PROMPTS]
+    assert [t.tolist() for t in texts] == [by_hand(model, p, 30, "context_shift")[0] for p in PROMPTS]
 
 
 def test_a_model_in_training_is_left_in_training():
@@ -200,10 +200,10 @@ def test_text_is_streamed_as_it_is_returned():
     def write(row, text):
         written[row] += text
 
-    texts = generate_text(model, tokenizer, ["012", "9"], 20, Sampling(temperature=0.9), seed=4, write=write)
+    texts = generate_text(model, tokenizer, ["012", "9"], 20, SamplingConfig(temperature=0.9), seed=4, write=write)
     assert texts == written
-    assert generate_text(model, tokenizer, ["9"], 20, Sampling(temperature=0.9), seed=5) == [texts[1]]
+    assert generate_text(model, tokenizer, ["9"], 20, SamplingConfig(temperature=0.9), seed=5) == [texts[1]]
     stop = texts[0][5:7]
-    assert generate_text(model, tokenizer, ["012"], 20, Sampling(temperature=0.9), seed=4, stop=[stop]) == [
+    assert generate_text(model, tokenizer, ["012"], 20, SamplingConfig(temperature=0.9), seed=4, stop=[stop]) == [
         texts[0][: texts[0].index(stop)]
     ]

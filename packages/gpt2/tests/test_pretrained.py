@@ -3,18 +3,18 @@ import json
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.pretrained import load, save
+from gpt2.pretrained.weights import load, save
 from safetensors.torch import load_file, save_file
-from small import SMALL, hugging_face_twin, random_ids, small_model
+from helpers_models import SMALL, hugging_face_twin, random_ids, small_model
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):
-    model = small_model(torch.float32, tied=False, activation="gelu", d_ff=50, window=7, eos_id=60)
+    model = small_model(torch.float32, tie_embeddings=False, activation="gelu", d_ff=50, window=7, eos_id=60)
     model.save_pretrained(tmp_path)
     again = GPT2.from_pretrained(tmp_path)
     assert again.config == model.config
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_loaded_tied_head_stays_tied_and_trains(tmp_path):
@@ -27,7 +27,7 @@ def test_a_loaded_tied_head_stays_tied_and_trains(tmp_path):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_transformers_writes_what_we_read_and_reads_what_we_write(tmp_path, tied):
-    model = small_model(torch.float32, tied=tied)
+    model = small_model(torch.float32, tie_embeddings=tied)
     twin = hugging_face_twin(model, tmp_path / "ours")
     twin.save_pretrained(tmp_path / "theirs")
     again = GPT2.from_pretrained(tmp_path / "theirs")
@@ -108,7 +108,7 @@ def test_nanogpt_checkpoints(tmp_path, bias):
 
 
 def test_mingpt_state_dictionaries_need_the_number_of_heads(tmp_path):
-    model = small_model(torch.float32, tied=False)
+    model = small_model(torch.float32, tie_embeddings=False)
     nanogpt_checkpoint(model, tmp_path / "ckpt.pt")
     state = torch.load(tmp_path / "ckpt.pt", weights_only=True)["model"]
     torch.save({name.removeprefix("_orig_mod."): t for name, t in state.items()}, tmp_path / "model.pt")

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 import transformers
-from gpt2.sampling import draw, filter_logits, penalize_repetition
-from gpt2.settings import Sampling
+from gpt2.inference.sampling import filter_logits, penalize_repetition, sample_next
+from gpt2.config import SamplingConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -62,8 +62,8 @@ def test_the_repetition_penalty_equals_hugging_faces(penalty):
 
 def test_sampled_frequencies_are_those_of_the_filtered_distribution():
     logits = torch.tensor([[2.0, 1.0, 0.5, 0.0, -1.0, -3.0]])
-    sampling = Sampling(temperature=0.9, top_k=4, top_p=0.97)
-    drawn = draw(logits.expand(20_000, 6), sampling, torch.Generator().manual_seed(0))
+    sampling = SamplingConfig(temperature=0.9, top_k=4, top_p=0.97)
+    drawn = sample_next(logits.expand(20_000, 6), sampling, torch.Generator().manual_seed(0))
     p = filter_logits(logits, 0.9, 4, 0.97).softmax(-1)[0]
     counts = torch.bincount(drawn, minlength=6)
     assert counts[p == 0].sum() == 0
@@ -74,7 +74,7 @@ def test_sampled_frequencies_are_those_of_the_filtered_distribution():
 
 def test_temperature_zero_takes_the_likeliest():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 4.9, 5.0]])
-    assert draw(logits, Sampling(temperature=0.0)).tolist() == [1, 0]
+    assert sample_next(logits, SamplingConfig(temperature=0.0)).tolist() == [1, 0]
     assert filter_logits(logits, temperature=0.0).softmax(-1).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
@@ -84,4 +84,4 @@ def test_temperature_zero_takes_the_likeliest():
 )
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=name):
-        Sampling(**{name: value})
+        SamplingConfig(**{name: value})

@@ -7,20 +7,21 @@ import gpt2.loss
 import numpy as np
 import pytest
 import torch
-from gpt2.attention import causal_mask, explicit, fused, products, sliding_window
-from gpt2.checkpoint import FILE
-from gpt2.data import TokenFiles, Windows
-from gpt2.muon import orthogonalise
-from gpt2.prepare import PIECE, pieces, prepare
-from gpt2.settings import OptimConfig, TrainConfig
-from gpt2.tokenizers import ByteTokenizer
-from gpt2.train import Trainer, TrainingDiverged, validate
-from small import Data, random_ids, small_model
+from gpt2.attention import causal_mask, explicit, fused, matmul_backend, sliding_window
+from gpt2._common.run_folder import TRAINING_STATE
+from gpt2.data.token_file import TokenFiles, Windows
+from gpt2._common.muon import orthogonalize
+from gpt2.data.prepare import CHUNK_BYTES, chunks, prepare
+from gpt2.config import OptimConfig, TrainConfig
+from gpt2.data.tokenizers import ByteTokenizer
+from gpt2._common.errors import DivergenceError
+from gpt2.training.trainer import Trainer, held_out_loss
+from helpers_models import Data, random_ids, small_model
 from torch.nn.functional import cross_entropy
 
 
 def settings(**changes):
-    optim = OptimConfig(lr=3e-3, warmup=3)
+    optim = OptimConfig(lr=3e-3, warmup_steps=3)
     return TrainConfig(
         **{"steps": 12, "batch_size": 8, "optim": optim, "dtype": "float32", "eval_every": 4, "log_every": 1, **changes}
     )
@@ -54,7 +55,7 @@ def test_float16_learns_with_its_scaler(tmp_path):
 
 
 def test_the_log_says_how_fast_it_went(tmp_path):
-    Trainer(fresh(), Data(), settings(steps=2, mfu=True), tmp_path).run()
+    Trainer(fresh(), Data(), settings(steps=2, report_mfu=True), tmp_path).fit()
     for entry in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()):
         assert entry["tokens"] == entry["step"] * 8 * 16
         assert entry["tokens_per_second"] > 0
@@ -65,42 +66,42 @@ def test_the_log_says_how_fast_it_went(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, optimizer):
-    config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup=3))
+    config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup_steps=3))
     whole, parts = fresh(dropout=0.2), fresh(dropout=0.2)
-    Trainer(whole, Data(), config, tmp_path / "whole").run()
-    Trainer(parts, Data(), config, tmp_path / "parts").run(stop_after=6)
+    Trainer(whole, Data(), config, tmp_path / "whole").fit()
+    Trainer(parts, Data(), config, tmp_path / "parts").fit(stop_after=6)
     with (tmp_path / "parts/metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "loss": 0}\n')  # a step that was logged, but not kept: it is done again
     again = fresh(dropout=0.2)
     torch.manual_seed(99)
-    Trainer(again, Data(), config, tmp_path / "parts").run(resume=True)
+    Trainer(again, Data(), config, tmp_path / "parts").fit(resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
 
 
 def test_a_checkpoint_of_another_run_or_model_is_refused(tmp_path):
-    Trainer(fresh(), Data(), settings(steps=4), tmp_path).run()
+    Trainer(fresh(), Data(), settings(steps=4), tmp_path).fit()
     with pytest.raises(ValueError, match="other settings"):
-        Trainer(fresh(), Data(), settings(steps=4, batch_size=4), tmp_path).run(resume=True)
+        Trainer(fresh(), Data(), settings(steps=4, batch_size=4), tmp_path).fit(resume=True)
     with pytest.raises(ValueError, match="another model"):
-        Trainer(small_model(torch.float32, d_model=16), Data(), settings(steps=4), tmp_path).run(resume=True)
+        Trainer(small_model(torch.float32, d_model=16), Data(), settings(steps=4), tmp_path).fit(resume=True)
     with pytest.raises(ValueError, match="to resume from"):
-        Trainer(fresh(), Data(), settings(), tmp_path / "none").run(resume=True)
-    whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
+        Trainer(fresh(), Data(), settings(), tmp_path / "none").fit(resume=True)
+    whole = (tmp_path / TRAINING_STATE).read_bytes()
+    (tmp_path / TRAINING_STATE).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="truncated"):
-        Trainer(fresh(), Data(), settings(steps=4), tmp_path).run(resume=True)
+        Trainer(fresh(), Data(), settings(steps=4), tmp_path).fit(resume=True)
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path):
     trainer = Trainer(fresh(), Data(), settings(), tmp_path)
-    trainer.run(stop_after=4)
-    before = (tmp_path / FILE).read_bytes()
+    trainer.fit(stop_after=4)
+    before = (tmp_path / TRAINING_STATE).read_bytes()
     with torch.no_grad():
         trainer.model.wte.weight[3] = torch.nan
-    with pytest.raises(TrainingDiverged, match="step 4: the loss is nan"):
-        trainer.run()
-    assert (tmp_path / FILE).read_bytes() == before
+    with pytest.raises(DivergenceError, match="step 4: the loss is nan"):
+        trainer.fit()
+    assert (tmp_path / TRAINING_STATE).read_bytes() == before
 
 
 def test_micro_batches_give_the_large_batchs_gradient_with_targets_ignored_unevenly(tmp_path):
@@ -116,7 +117,7 @@ def test_micro_batches_give_the_large_batchs_gradient_with_targets_ignored_uneve
 
 @pytest.mark.parametrize("at_once", [1, 200, 10_000])
 def test_the_chunked_loss_has_cross_entropys_value_and_gradients(monkeypatch, at_once):
-    monkeypatch.setattr(gpt2.loss, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(gpt2.loss, "MAX_LOGITS", at_once)
     torch.manual_seed(0)
     x, w = (torch.randn(n, 12, dtype=torch.float64, requires_grad=True) for n in (23, 37))
     targets = torch.randint(0, 37, (23,))
@@ -130,10 +131,10 @@ def test_the_chunked_loss_has_cross_entropys_value_and_gradients(monkeypatch, at
         assert torch.autograd.gradcheck(lambda *xw: gpt2.loss.linear_cross_entropy(*xw, targets), (x, w))
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+def test_activation_checkpointing_changes_no_gradient():
     model, (ids, targets) = fresh().double().train(), Data().batch(0, 4)
     gradients = []
-    for model.gradient_checkpointing in (False, True):
+    for model.activation_checkpointing in (False, True):
         model.zero_grad()
         model.loss(ids, targets).backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
@@ -149,7 +150,7 @@ def test_the_ways_of_attention_agree_forward_and_backward(tokens):
         reference = explicit(*qkv, mask)[0]
         weight = torch.randn_like(reference)
         expected = torch.autograd.grad((reference * weight).sum(), qkv)
-        others = [fused(*qkv), products(*qkv)] if window is None else [sliding_window(*qkv, window)]
+        others = [fused(*qkv), matmul_backend(*qkv)] if window is None else [sliding_window(*qkv, window)]
         for other in others:
             assert (reference - other).abs().max() < 1e-12
             found = torch.autograd.grad((other * weight).sum(), qkv)
@@ -167,22 +168,22 @@ def test_a_query_with_nothing_to_attend_to_yields_zeros_and_no_nan():
 
 def test_muon_makes_singular_values_alike():
     torch.manual_seed(0)
-    found = torch.linalg.svdvals(orthogonalise(torch.randn(2, 20, 50)))
+    found = torch.linalg.svdvals(orthogonalize(torch.randn(2, 20, 50)))
     assert found.min() > 0.6
     assert found.max() < 1.3
     tall = torch.randn(1, 50, 20)
-    assert torch.allclose(orthogonalise(tall), orthogonalise(tall.mT).mT, atol=1e-5)
+    assert torch.allclose(orthogonalize(tall), orthogonalize(tall.mT).mT, atol=1e-5)
 
 
 def test_early_stopping_keeps_the_best_model(tmp_path):
-    config = settings(steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup=0, schedule="constant"))
-    last = Trainer(fresh(), Data(), config, tmp_path).run()
+    config = settings(steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup_steps=0, schedule="constant"))
+    last = Trainer(fresh(), Data(), config, tmp_path).fit()
     entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = [e["val_loss"] for e in entries if "val_loss" in e]
     assert last["step"] < 400  # random targets: held-out loss can only rise
     from gpt2 import GPT2
 
-    assert validate(GPT2.from_pretrained(tmp_path), Data(), 2) == pytest.approx(min(scores), abs=1e-5)
+    assert held_out_loss(GPT2.from_pretrained(tmp_path), Data(), 2) == pytest.approx(min(scores), abs=1e-5)
 
 
 def test_bfloat16_in_a_process_whose_cpu_can_do_it():
@@ -217,9 +218,9 @@ def text(tmp_path):
 
 def test_prepared_tokens_are_the_text_whatever_the_pieces_and_workers(tmp_path, text):
     whole = ByteTokenizer().encode(text.read_text(encoding="utf-8"))
-    for number, (size, workers) in enumerate([(PIECE, 1), (1000, 2)]):
+    for number, (size, workers) in enumerate([(CHUNK_BYTES, 1), (1000, 2)]):
         folder = tmp_path / str(number)
-        index = prepare([text, text], folder, workers=workers, piece_bytes=size)
+        index = prepare([text, text], folder, workers=workers, chunk_bytes=size)
         files = TokenFiles(folder)
         assert files.read(0, files.tokens).tolist() == [*whole, 256] * 2
         assert (index["documents"], index["tokens"]) == (2, 2 * len(whole) + 2)
@@ -228,7 +229,7 @@ def test_prepared_tokens_are_the_text_whatever_the_pieces_and_workers(tmp_path, 
 
 def test_pieces_cut_only_before_a_space_after_something_else(text):
     raw = text.read_bytes()
-    found = list(pieces(text, 100))
+    found = list(chunks(text, 100))
     assert len(found) > 20
     assert b"".join(raw[p.start : p.end] for p in found) == raw
     assert [p.last for p in found] == [False] * (len(found) - 1) + [True]
@@ -239,14 +240,14 @@ def test_pieces_cut_only_before_a_space_after_something_else(text):
 
 def test_a_second_run_goes_on_where_the_first_ended_and_notices_changes(tmp_path, text):
     folder = tmp_path / "out"
-    prepare([text], folder, piece_bytes=1000)
+    prepare([text], folder, chunk_bytes=1000)
     (folder / "00003.bin").unlink()
     stamps = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.bin")}
-    prepare([text], folder, piece_bytes=1000)
+    prepare([text], folder, chunk_bytes=1000)
     assert TokenFiles(folder).tokens == len(text.read_bytes()) + 1
     assert {n: (folder / n).stat().st_mtime_ns for n in stamps} == stamps
     text.write_text("Other text. " * 300, encoding="utf-8")
-    prepare([text], folder, piece_bytes=1000)
+    prepare([text], folder, chunk_bytes=1000)
     assert bytes(TokenFiles(folder).read(0, 12).tolist()) == b"Other text. "
 
 
@@ -298,7 +299,7 @@ def test_token_files_that_do_not_fit_their_index_are_refused(tmp_path, text):
 
 
 def test_the_strided_evaluation_predicts_each_token_once_from_what_it_says():
-    from gpt2.evaluate import token_losses
+    from gpt2.evaluation.perplexity import token_losses
 
     model = small_model()
     ids = random_ids(model, 1, 60)[0]
