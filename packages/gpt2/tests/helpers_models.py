@@ -1,4 +1,4 @@
-"""What several tests need: small models and their Hugging Face twins, the command line."""
+"""Small models and their Hugging Face twins, batches, and the command line."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ def small_model(dtype=torch.float64, seed=0, **changes):
 
 
 def hugging_face_twin(model, folder):
-    """The same weights in transformers, by way of the files."""
+    """Return the model of transformers with the same weights, loaded from files."""
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -43,8 +43,8 @@ def random_ids(model, batch, tokens, seed=1):
 
 
 def run(*arguments):
-    """`gpt2 ARGUMENTS` in this process, which spares starting torch each time: its exit status and what it wrote."""
-    from gpt2.__main__ import main
+    """Run `gpt2 ARGUMENTS` in this process, which is faster than starting torch; return its exit status and output."""
+    from gpt2.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     status = 0
@@ -76,3 +76,6 @@ class Data:
 
     def validation(self, size):
         yield self.rows[16:, :-1], self.rows[16:, 1:]
+
+    def settings(self):
+        return {"fingerprint": f"{self.rows.sum()}-{self.uneven}"}

@@ -195,6 +195,8 @@ class GPT2(nn.Module):
             raise invalid("ids", f"have at most `context_length` = {self.config.context_length} tokens", time)
         if cache is not None:
             cache.advance(time)
+            if len(cache.positions) != len(ids):
+                raise invalid("cache", f"have the batch size of `ids`, {len(ids)}", len(cache.positions))
         position = self.wpe.weight[:time] if cache is None else self.wpe(cache.positions)
         x = F.dropout(self.wte(ids) + position, self.config.dropout, self.training)
         for block in self.h:

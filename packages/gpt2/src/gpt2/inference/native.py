@@ -71,7 +71,7 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     return loaded
 
 
-def _refuse_move(*_: Any, **__: Any) -> None:
+def refuse_move(*_: Any, **__: Any) -> None:
     """Refuse `.to()` and dtype casts, because C code holds the addresses of the tensors."""
     raise RuntimeError("native modules cannot be moved or cast: C code holds the addresses of their tensors")
 
@@ -89,7 +89,7 @@ class NativeLinear(nn.Module):
         self.register_buffer("weight", weight.detach().contiguous())
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())
-        self._apply = _refuse_move  # type: ignore[method-assign]
+        self._apply = refuse_move  # type: ignore[method-assign]
 
     def addresses(self) -> tuple[int | None, ...]:
         """Return the addresses of weight, scale, and bias."""
@@ -153,7 +153,7 @@ class NativeBlock(nn.Module):
         super().__init__()
         self.block = block
         self.struct = self._struct()  # holds addresses; it cannot be pickled, so the module cannot be copied either
-        self._apply = _refuse_move  # type: ignore[method-assign]
+        self._apply = refuse_move  # type: ignore[method-assign]
 
     def forward(
         self,

@@ -22,7 +22,7 @@ from gpt2._common.errors import check_choice, invalid
 from gpt2.config import GPT2Config, Overflow, Weights
 from gpt2.inference.cache import KVCache
 from gpt2.inference.generate import Generated, generate
-from gpt2.inference.native import NativeBlock, NativeLinear
+from gpt2.inference.native import NativeBlock, NativeLinear, refuse_move
 from gpt2.inference.sampling import Generators
 from gpt2.model import GPT2, Block, Projection
 
@@ -147,6 +147,7 @@ class Decoder:
 
         _replace(small, linear)
         if self.compiled:
+            small._apply = refuse_move  # type: ignore[method-assign]
             small.h = nn.ModuleList(NativeBlock(cast(Block, block)) for block in small.h)
         small.lm_head = head = linear(small.lm_head.weight, None)  # type: ignore[assignment]
         if self.weights != "float32":
