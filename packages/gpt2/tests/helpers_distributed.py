@@ -1,8 +1,8 @@
-"""Trainings in several processes, for test_parallel.py: several.py RUN [RUN ...], one after the other.
+"""Runs in several processes, for test_distributed.py: helpers_distributed.py RUN [RUN ...], one after the other.
 
-A RUN is JSON: processes, folder, mode, perhaps copy_of, optimizer, micro_batch, stop_after, resume. Its processes are
-forked from this one, with the variables that torchrun sets, so torch is imported once for all. 0 processes: here, in
-no group.
+A RUN is JSON: processes, folder, mode, and optionally copy_of, optimizer, micro_batch, stop_after, resume. Its
+processes are forked from this one with the variables that torchrun sets, so torch is imported once. 0 processes: in this one,
+without a group.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 import torch.distributed.checkpoint
 import torch.distributed.fsdp
-from gpt2.training import distributed as parallel
 from gpt2.config import OptimConfig, TrainConfig
+from gpt2.training import distributed
 from gpt2.training.trainer import Trainer
 from helpers_models import Data, small_model
 
@@ -32,11 +32,11 @@ def train(folder, mode="ddp", optimizer="adamw", micro_batch=0, stop_after=None,
     optim = dataclasses.replace(CONFIG.optim, optimizer=optimizer)
     config = dataclasses.replace(CONFIG, optim=optim, parallel=mode, micro_batch=micro_batch)
     torch.set_num_threads(1)
-    with parallel.joined(torch.device("cpu")):
+    with distributed.process_group(torch.device("cpu")):
         model = small_model(torch.float32, seed=2)
-        Trainer(model, Data(uneven=True), config, folder).run(resume=resume, stop_after=stop_after)
+        Trainer(model, Data(uneven=True), config, folder).fit(resume=resume, stop_after=stop_after)
         held = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in model.parameters())
-        (Path(folder) / f"process-{parallel.rank()}.json").write_text(json.dumps({"weights": held}))
+        (Path(folder) / f"process-{distributed.rank()}.json").write_text(json.dumps({"weights": held}))
 
 
 def several(processes, copy_of=None, **options):

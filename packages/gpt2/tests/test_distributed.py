@@ -1,4 +1,4 @@
-"""Several processes (gloo, on the CPU) are the same run as one, and a checkpoint of some is resumed by others."""
+"""Several processes (gloo, on the CPU) match one process, and any number resumes a checkpoint of any other."""
 
 import json
 import os
@@ -20,7 +20,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are fo
 
 
 def several(*runs):
-    """Train in several processes; see several.py."""
+    """Train in several processes; see helpers_distributed.py."""
     given = [json.dumps({**run, "folder": str(run["folder"])}) for run in runs]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, SCRIPT, *given]
@@ -35,7 +35,7 @@ def log(folder):
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    """The curve of one process, and its model."""
+    """Return the losses of one process, and its model."""
     folder = tmp_path_factory.mktemp("single")
     Trainer(small_model(torch.float32, seed=2), Data(uneven=True), CONFIG, folder).fit()
     return log(folder), GPT2.from_pretrained(folder)
@@ -43,13 +43,13 @@ def single(tmp_path_factory):
 
 @torch.no_grad()
 def same_model(folder, model):
-    """By what they compute: Adam turns the rounding in gradients that are zero (of key biases) into steps."""
+    """Compare outputs, because Adam turns rounding errors of zero gradients (of key biases) into steps."""
     ids = torch.arange(16)[None]
     return float((GPT2.from_pretrained(folder)(ids) - model(ids)).abs().max()) < 1e-4
 
 
 @forks
-def test_two_processes_have_the_curve_of_one_and_three_resume_them(single, tmp_path):
+def test_two_processes_match_one_and_three_resume_them(single, tmp_path):
     curve, model = single
     assert len(curve) == 6
     ddp, fsdp, three = (tmp_path / name for name in ("ddp", "fsdp", "three"))
@@ -62,7 +62,7 @@ def test_two_processes_have_the_curve_of_one_and_three_resume_them(single, tmp_p
     assert same_model(ddp, model)
     assert [p.name for p in fsdp.glob("training_state*")] == ["training_state-000000003"]
     held = [json.loads((fsdp / f"process-{i}.json").read_text())["weights"] for i in range(2)]
-    assert max(held) < 0.6 * model.num_parameters()  # each holds its part only
+    assert max(held) < 0.6 * model.num_parameters()  # each process holds its shard only
     assert np.abs(log(three) - curve).max() < 1e-5
     assert same_model(three, model)
     assert [p.name for p in three.glob("training_state*")] == ["training_state-000000006"]
@@ -72,7 +72,7 @@ def test_two_processes_have_the_curve_of_one_and_three_resume_them(single, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["ddp", "fsdp"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_any_number_resumes_any_number(tmp_path, first, optimizer):
+def test_any_number_of_processes_resumes_any_other(tmp_path, first, optimizer):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings = {"folder": parts, "optimizer": optimizer}
     several(
@@ -101,11 +101,11 @@ def test_torchrun_from_the_command_line(tmp_path, mode):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("val_loss") == 1  # one of them speaks
+    assert done.stdout.count("val_loss") == 1  # only rank 0 prints
     assert np.abs(log(tmp_path / "two") - log(tmp_path / "one")).max() < 1e-5
 
 
-def test_every_row_belongs_to_one_process_and_all_have_as_many(monkeypatch):
+def test_each_row_belongs_to_one_process_and_all_have_equally_many(monkeypatch):
     import gpt2.training.distributed
 
     ids, targets = torch.arange(14).view(7, 2), torch.arange(14).view(7, 2) + 1

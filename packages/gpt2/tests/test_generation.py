@@ -2,22 +2,22 @@
 
 import pytest
 import torch
+from gpt2.config import SamplingConfig
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer
 from gpt2.inference.cache import KVCache
 from gpt2.inference.generate import generate, stream, window_start
-from gpt2.inference.sampling import filter_logits
-from gpt2.config import SamplingConfig
 from gpt2.inference.generate_text import TextStream, generate_text
-from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer
+from gpt2.inference.sampling import filter_logits
+from helpers_models import random_ids, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers_models import random_ids, small_model
 
 PROMPTS = [[5, 9, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [60] * 7]
 
 
 @torch.no_grad()
 def reference(model, prompt, new, overflow):
-    """Greedy texts and log-probabilities of the plain model on the tokens that the rule selects: no cache, no padding."""
+    """Return greedy text and log-probabilities of the plain model on the selected tokens, without a cache."""
     text, logprobs = list(prompt), []
     for _ in range(new):
         length = model.config.context_length

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from gpt2 import GPT2, GPT2Config
-from gpt2.evaluation.perplexity import token_losses
 from gpt2.config import OptimConfig, TrainConfig
+from gpt2.evaluation.perplexity import token_losses
 from gpt2.training.trainer import Trainer
 from helpers_models import Data, hugging_face_twin, random_ids, small_model
 from torch.nn.functional import cross_entropy

@@ -4,8 +4,8 @@ import pytest
 import torch
 from gpt2 import GPT2
 from gpt2.pretrained.weights import load, save
-from safetensors.torch import load_file, save_file
 from helpers_models import SMALL, hugging_face_twin, random_ids, small_model
+from safetensors.torch import load_file, save_file
 
 
 def test_saved_models_load_unchanged(tmp_path):
@@ -183,7 +183,7 @@ def test_the_fault_of_a_folder_is_named(tmp_path, damage, complaint):
 
 
 def test_a_missing_model_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="not found. Is it a model folder"):
+    with pytest.raises(ValueError, match=r"not found\. Is it a model folder"):
         load(tmp_path / "nothing")
     (tmp_path / "x.pt").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="not a checkpoint"):

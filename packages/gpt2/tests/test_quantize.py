@@ -11,12 +11,12 @@ import threading
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.inference.cache import KVCache
-from gpt2.inference.quantize import Decoder, Int8Linear, TransposedLinear, quantize
-from gpt2.inference.native import MANY_ROWS, NativeLinear, library
 from gpt2._common.device import bf16_speedup
-from gpt2.evaluation.perplexity import token_losses
 from gpt2.data.tokenizers import CharTokenizer
+from gpt2.evaluation.perplexity import token_losses
+from gpt2.inference.cache import KVCache
+from gpt2.inference.native import MANY_ROWS, NativeLinear, library
+from gpt2.inference.quantize import Decoder, Int8Linear, TransposedLinear, quantize
 from helpers_models import random_ids, small_model
 
 compiler = pytest.mark.skipif(os.name != "posix" or not shutil.which("cc"), reason="there is no C compiler")

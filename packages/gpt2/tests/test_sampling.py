@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 import transformers
-from gpt2.inference.sampling import filter_logits, penalize_repetition, sample_next
 from gpt2.config import SamplingConfig
+from gpt2.inference.sampling import filter_logits, penalize_repetition, sample_next
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -80,7 +80,17 @@ def test_temperature_zero_takes_the_most_probable_token():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", -1.0), ("temperature", float("nan")), ("top_k", 2.5), ("top_k", True), ("top_p", "1"), ("top_k", -1), ("top_p", 1.5), ("min_p", -0.1), ("repetition_penalty", 0.0)],
+    [
+        ("temperature", -1.0),
+        ("temperature", float("nan")),
+        ("top_k", 2.5),
+        ("top_k", True),
+        ("top_p", "1"),
+        ("top_k", -1),
+        ("top_p", 1.5),
+        ("min_p", -0.1),
+        ("repetition_penalty", 0.0),
+    ],
 )
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=name):

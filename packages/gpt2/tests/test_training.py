@@ -7,14 +7,14 @@ import gpt2.loss
 import numpy as np
 import pytest
 import torch
-from gpt2.attention import causal_mask, explicit, fused, matmul_backend, sliding_window
-from gpt2._common.run_folder import TRAINING_STATE
-from gpt2.data.token_file import TokenFiles, Windows
-from gpt2._common.muon import orthogonalize
-from gpt2.data.prepare import CHUNK_BYTES, chunks, prepare
-from gpt2.config import OptimConfig, TrainConfig
-from gpt2.data.tokenizers import ByteTokenizer
 from gpt2._common.errors import DivergenceError
+from gpt2._common.muon import orthogonalize
+from gpt2._common.run_folder import TRAINING_STATE
+from gpt2.attention import causal_mask, explicit, fused, matmul_backend, sliding_window
+from gpt2.config import OptimConfig, TrainConfig
+from gpt2.data.prepare import CHUNK_BYTES, chunks, prepare
+from gpt2.data.token_file import TokenFiles, Windows
+from gpt2.data.tokenizers import ByteTokenizer
 from gpt2.training.run import start_run
 from gpt2.training.trainer import Trainer, held_out_loss
 from helpers_models import Data, random_ids, small_model
@@ -234,7 +234,9 @@ def test_muon_makes_singular_values_nearly_equal():
 
 
 def test_early_stopping_keeps_the_best_model(tmp_path):
-    config = settings(steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup_steps=0, schedule="constant"))
+    config = settings(
+        steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup_steps=0, schedule="constant")
+    )
     last = Trainer(fresh(), Data(), config, tmp_path).fit()
     entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = [e["val_loss"] for e in entries if "val_loss" in e]
@@ -291,15 +293,29 @@ def test_chunks_are_cut_only_between_pre_tokens(text):
     assert len(found) > 20
     assert b"".join(raw[p.start : p.end] for p in found) == raw
     assert [p.last for p in found] == [False] * (len(found) - 1) + [True]
-    for piece in found[1:]:
-        assert raw[piece.start : piece.start + 1] == b" "
-        assert raw[piece.start - 1 : piece.start] not in (b" ", b"\n")
+    for chunk in found[1:]:
+        assert raw[chunk.start : chunk.start + 1] in (b" ", b",", b".")
+        assert raw[chunk.start - 1 : chunk.start] not in (b" ", b"\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["他说，今天天气很好。" * 400, "word\n" * 400, "word\r\n" * 400, "naïve café, über.\n\n  x" * 200]
+)
+def test_any_text_is_cut_and_joins_to_the_same_pre_tokens(tmp_path, text):
+    regex = pytest.importorskip("regex")
+    gpt2 = regex.compile(r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode())
+    found = list(chunks(path, 300))
+    assert len(found) > 5
+    parts = [text.encode()[c.start : c.end].decode().replace("\r\n", "\n") for c in found]
+    assert [t for part in parts for t in gpt2.findall(part)] == gpt2.findall(text.replace("\r\n", "\n"))
 
 
 def test_a_second_run_reuses_shards_and_detects_changes(tmp_path, text):
     folder = tmp_path / "out"
     prepare([text], folder, chunk_bytes=1000)
-    (folder / "00003.bin").unlink()
+    sorted(folder.glob("shard-*.bin"))[3].unlink()
     stamps = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.bin")}
     prepare([text], folder, chunk_bytes=1000)
     assert TokenFiles(folder).tokens == len(text.read_bytes()) + 1
@@ -307,6 +323,7 @@ def test_a_second_run_reuses_shards_and_detects_changes(tmp_path, text):
     text.write_text("Other text. " * 300, encoding="utf-8")
     prepare([text], folder, chunk_bytes=1000)
     assert bytes(TokenFiles(folder).read(0, 12).tolist()) == b"Other text. "
+    assert not set(stamps) & {p.name for p in folder.iterdir()}  # shards of the earlier text are deleted
 
 
 def test_jsonl_documents(tmp_path):
@@ -338,7 +355,7 @@ def test_batches_depend_on_seed_and_step_alone(tmp_path, text):
     assert files.tokens - files.train_tokens - len(held_out) in range(1, 33)
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(b"", "no text"), (b"a\xff", "byte 1 is not UTF-8")])
+@pytest.mark.parametrize(("content", "complaint"), [(b"", "must hold text"), (b"a\xff", "not UTF-8 .byte 1.")])
 def test_bad_texts_are_named(tmp_path, content, complaint):
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(ValueError, match=complaint):
@@ -349,10 +366,10 @@ def test_token_files_that_do_not_fit_their_index_are_refused(tmp_path, text):
     with pytest.raises(ValueError, match="gpt2 prepare"):
         TokenFiles(tmp_path)
     prepare([text], tmp_path / "out")
-    with pytest.raises(ValueError, match="no window"):
+    with pytest.raises(ValueError, match="`context_length` must be less than"):
         Windows(TokenFiles(tmp_path / "out"), 10**6)
-    (tmp_path / "out/00000.bin").write_bytes(b"12")
-    with pytest.raises(ValueError, match=r"00000\.bin"):
+    next((tmp_path / "out").glob("shard-00000-*.bin")).write_bytes(b"12")
+    with pytest.raises(ValueError, match=r"shard-00000.*\.bin: missing"):
         TokenFiles(tmp_path / "out")
 
 
