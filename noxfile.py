@@ -1,16 +1,25 @@
-"""Everything that can be checked or made here, one session each. Packages are found, never listed.
+"""The checks and tools of the repository, one nox session each. Packages are found, never listed.
 
-`nox` runs what a contributor needs: lint, types, tests (one package at a time, alone in its environment),
-integration. `nox -l` lists the rest.
+`nox` runs every check that a change must pass. `nox -l` lists the sessions, grouped by tag:
+
+    ci        every check of a change, the same as `nox` (quick: lint, types, tests)
+    weekly    slow tests, mutants, lowest dependency versions
+    make      what writes files: results, notebooks, vendored copies, a new package
+
+`nox -s tests -- bpe` is the same as `nox -s "tests(bpe)"`.
 """
 
 from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 – before anything that 3.10 cannot import
+    sys.exit(f"error: dlpapers needs Python 3.11 or newer, got {sys.version.split()[0]}")
 
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -24,15 +33,16 @@ if (ROOT / "shared" / "pyproject.toml").exists():
     FOLDERS = {"shared": ROOT / "shared", **FOLDERS}
 SKIPPED = ROOT / ".nox" / "skipped.txt"  # written by conftest.py, shown and removed by the last session
 EACH = nox.parametrize("name", [nox.param(name, id=name) for name in FOLDERS])
+CI, QUICK, WEEKLY, MAKE = ["ci"], ["ci", "quick"], ["weekly"], ["make"]
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "tests", "integration", "skipped"]
+nox.options.tags = CI
 nox.options.error_on_missing_interpreters = True
 
 
 def find_links_of_pip() -> str:
-    """Where pip looks for wheels beside the index. uv does not read pip's settings, so they are handed on."""
+    """Where pip looks for wheels besides the index. uv does not read pip's settings, so they are passed on."""
     found = os.environ.get("PIP_FIND_LINKS", "")
     if not found:
         command = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
@@ -43,6 +53,8 @@ def find_links_of_pip() -> str:
 
 if pip_links := find_links_of_pip():
     os.environ.setdefault("UV_FIND_LINKS", pip_links)
+else:
+    os.environ.setdefault("UV_TORCH_BACKEND", "cpu")  # the checks need no CUDA build of PyTorch
 
 
 # ---------------------------------------------------------------------------------------------- helpers
@@ -54,7 +66,7 @@ def project(folder: Path) -> dict[str, Any]:
 
 
 def group(folder: Path, name: str) -> list[str]:
-    """The requirements of a dependency group of one pyproject.toml; none if it has no such group."""
+    """The requirements of a dependency group of one pyproject.toml; empty if it has no such group."""
     table = project(folder)
     if name not in table.get("dependency-groups", {}):
         return []
@@ -62,7 +74,7 @@ def group(folder: Path, name: str) -> list[str]:
 
 
 def requirements(name: str) -> list[str]:
-    """What a group needs anywhere in the house: at the root and in every package."""
+    """The requirements of a group, at the root and in every package."""
     return [r for folder in (ROOT, *FOLDERS.values()) for r in group(folder, name)]
 
 
@@ -72,63 +84,89 @@ def module(folder: Path) -> str:
 
 
 def install(session: nox.Session, *what: str | Path) -> None:
-    """Install with the pinned versions. Folders are built afresh, whatever a cache may hold."""
+    """Install with the pinned versions. Folders are rebuilt, whatever a cache holds."""
     fresh = ["--refresh-package=" + str(project(f)["project"]["name"]) for f in FOLDERS.values()]
     options = fresh if session.venv_backend == "uv" else []
     session.install(*options, "-c", str(ROOT / "constraints.txt"), *map(str, what))
 
 
 def shapes_enforced(folder: Path) -> list[str]:
-    """The option that has pytest check every shape annotation, for packages that use jaxtyping."""
+    """The pytest option that checks every shape annotation, for packages that use jaxtyping."""
     needs = " ".join(project(folder)["project"].get("dependencies", []))
     return [f"--jaxtyping-packages={module(folder)},beartype.beartype"] if "jaxtyping" in needs else []
 
 
 def run_tests(session: nox.Session, name: str, *options: str) -> None:
-    """One package's suite in an environment that holds nothing else of ours."""
+    """Run one package's suite in an environment with no other package of this repository."""
+    only = [a for a in session.posargs if a in FOLDERS]
+    if only and name not in only:
+        session.skip(f"only {', '.join(only)}")
     folder = FOLDERS[name]
     install(session, folder, *group(ROOT, "test"), *group(folder, "test"))
-    command = ["pytest", str(folder / "tests"), *shapes_enforced(folder), *options, *session.posargs]
+    rest = [a for a in session.posargs if a not in FOLDERS]
+    command = ["pytest", str(folder / "tests"), *shapes_enforced(folder), *options, *rest]
     session.run(*command, env={"DLPAPERS_ALONE": "1", "DLPAPERS_SKIPPED": str(SKIPPED)})
 
 
-# ------------------------------------------------------------------------------------ the default sessions
+# ------------------------------------------------------------------------------- ci: every check of a change
 
 
-@nox.session
+@nox.session(tags=QUICK)
 def lint(session: nox.Session) -> None:
-    """Ruff: check and format."""
+    """10 s: Ruff check and format, wording of texts, vendored copies."""
     install(session, *group(ROOT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "tools/wording.py")
+    session.run("python", "tools/vendor.py", "--check")
 
 
-@nox.session
+@nox.session(tags=QUICK)
 def types(session: nox.Session) -> None:
-    """Mypy, strict, package by package."""
+    """2 min: Mypy strict, package by package."""
     install(session, *FOLDERS.values(), *requirements("types"), *requirements("test"))
     for folder in FOLDERS.values():
         session.run("mypy", str(folder / "src"))
     session.run("mypy", "tools", "noxfile.py", "conftest.py")
 
 
-@nox.session
+@nox.session(tags=QUICK)
 @EACH
 def tests(session: nox.Session, name: str) -> None:
-    """The fast tests of one package, nothing else of ours installed."""
+    """2 min: The fast tests of one package, alone in its environment."""
     run_tests(session, name)
 
 
-@nox.session
+@nox.session(tags=CI)
 def integration(session: nox.Session) -> None:
-    """Tests of what lies between packages: equal numbers, chains of commands, the template, references, results."""
-    install(session, *FOLDERS.values(), *requirements("test"), *group(ROOT, "lint"))
+    """5 min: Equal numbers across packages, chains of commands, the template, links, results, vocabulary."""
+    install(session, *FOLDERS.values(), *requirements("test"), *group(ROOT, "lint"), *group(ROOT, "types"))
     session.run("pytest", "integration", *session.posargs, env={"DLPAPERS_SKIPPED": str(SKIPPED)})
 
 
-@nox.session(venv_backend="none")
+@nox.session(tags=CI)
+def notebooks(session: nox.Session) -> None:
+    """5 min: Execute every notebook with no network; `-- NAME` for some, `-- --write` keeps the outputs."""
+    install(session, *FOLDERS.values(), *requirements("notebooks"))
+    session.run("python", "tools/notebooks.py", *session.posargs)
+
+
+@nox.session(tags=CI)
+def readme(session: nox.Session) -> None:
+    """8 min: Run the README blocks that are marked slow: demos and long commands."""
+    install(session, *FOLDERS.values(), *requirements("test"))
+    session.run("python", "tools/readme_blocks.py", "--slow", *session.posargs)
+
+
+@nox.session(name="install", venv_backend="none", tags=CI)
+def install_alone(session: nox.Session) -> None:
+    """10 min: Install each package alone in every way a user might, and run its README with no network."""
+    session.run(sys.executable, "tools/install_alone.py", *(session.posargs or FOLDERS))
+
+
+@nox.session(venv_backend="none", tags=QUICK)
 def skipped(session: nox.Session) -> None:
-    """What the test sessions before this one skipped, and why."""
+    """List the tests that earlier sessions skipped, and why."""
     reasons = Counter(SKIPPED.read_text(encoding="utf-8").splitlines() if SKIPPED.exists() else [])
     SKIPPED.unlink(missing_ok=True)
     session.log(f"{reasons.total()} tests skipped")
@@ -136,20 +174,20 @@ def skipped(session: nox.Session) -> None:
         session.log(f"{times} x {reason}")
 
 
-# ----------------------------------------------------------------------------------------- on request
+# -------------------------------------------------------------------------- weekly: too slow for every change
 
 
-@nox.session
+@nox.session(tags=WEEKLY)
 @EACH
 def slow(session: nox.Session, name: str) -> None:
-    """The tests of one package that are marked slow."""
+    """10 min: The tests of one package that are marked slow."""
     run_tests(session, name, "-m", "slow")
 
 
-@nox.session
+@nox.session(tags=WEEKLY)
 @EACH
 def mutants(session: nox.Session, name: str) -> None:
-    """Apply each fault of tests/mutants.py to a copy of the package: its suite has to fail every time."""
+    """20 min: Apply each mistake of tests/mutants.py to a copy; the suite must fail every time."""
     folder = FOLDERS[name]
     if not (folder / "tests" / "mutants.py").exists():
         session.skip(f"{name} lists no mutants")
@@ -157,56 +195,10 @@ def mutants(session: nox.Session, name: str) -> None:
     session.run("python", "tools/mutation.py", str(folder), *session.posargs)
 
 
-@nox.session
-def notebooks(session: nox.Session) -> None:
-    """Execute every notebook from its .py, with no network; `-- NAME` for some, `-- --write` to keep the outputs."""
-    install(session, *FOLDERS.values(), *requirements("notebooks"))
-    session.run("python", "tools/notebooks.py", *session.posargs)
-
-
-@nox.session
-def readme(session: nox.Session) -> None:
-    """Run the README blocks that are marked slow: long ones and the demos."""
-    install(session, *FOLDERS.values(), *requirements("test"))
-    session.run("python", "tools/readme_blocks.py", "--slow", *session.posargs)
-
-
-@nox.session(name="install", venv_backend="none")
-def install_alone(session: nox.Session) -> None:
-    """Install each package alone in every way a user might, and run its README there with no network."""
-    session.run(sys.executable, "tools/install_alone.py", *FOLDERS, *session.posargs)
-
-
-@nox.session
-@EACH
-def bench(session: nox.Session, name: str) -> None:
-    """Run one package's benchmarks; they write results/*.json. `-- PART` runs those whose name holds PART."""
-    folder = FOLDERS[name]
-    scripts = [s for s in sorted(folder.glob("benchmarks/*.py")) if all(p in s.stem for p in session.posargs)]
-    install(session, *FOLDERS.values(), *group(ROOT, "bench"), *group(folder, "bench"))
-    for script in scripts:
-        session.run("python", str(script))
-
-
-@nox.session
-def results(session: nox.Session) -> None:
-    """Write RESULTS.md, the READMEs' tables and links to lines, and the root README's picture."""
-    install(session, FOLDERS["shared"])
-    session.run("python", "tools/tables.py", *session.posargs)
-    session.run("python", "tools/picture.py")
-    session.run("python", "tools/line_links.py")
-
-
-@nox.session(venv_backend="none")
-def links(session: nox.Session) -> None:
-    """Ask every external address that the texts and the data registry name. Needs a network."""
-    session.run(sys.executable, "tools/links.py")
-
-
-@nox.session
+@nox.session(tags=WEEKLY)
 @EACH
 def minimums(session: nox.Session, name: str) -> None:
-    """The fast tests with the lowest versions that are declared, torch excepted."""
+    """3 min: The fast tests with the lowest versions that one package declares, torch excepted."""
     folder = FOLDERS[name]
     if session.venv_backend != "uv":
         session.skip("only uv resolves to lowest versions")
@@ -218,9 +210,45 @@ def minimums(session: nox.Session, name: str) -> None:
     session.run("pytest", str(folder / "tests"), *shapes_enforced(folder), env={"DLPAPERS_ALONE": "1"})
 
 
-@nox.session
+# ------------------------------------------------------------------------------------- make: what writes files
+
+
+@nox.session(tags=MAKE)
+def dev(session: nox.Session) -> None:
+    """2 min: An environment for an editor in .nox/dev: all packages editable, all tools, the CPU build of PyTorch."""
+    folders = [part for folder in FOLDERS.values() for part in ("-e", str(folder))]
+    needs = [r for name in ("dev", "test", "types", "notebooks") for r in requirements(name)]
+    session.install("-c", str(ROOT / "constraints.txt"), *folders, *needs)
+
+
+@nox.session(tags=MAKE)
+@EACH
+def bench(session: nox.Session, name: str) -> None:
+    """Run one package's benchmarks, which write results/*.json; `-- PART` for those whose name holds PART."""
+    folder = FOLDERS[name]
+    scripts = [s for s in sorted(folder.glob("benchmarks/*.py")) if all(p in s.stem for p in session.posargs)]
+    install(session, *FOLDERS.values(), *group(ROOT, "bench"), *group(folder, "bench"))
+    for script in scripts:
+        session.run("python", str(script))
+
+
+@nox.session(tags=MAKE)
+def results(session: nox.Session) -> None:
+    """Write RESULTS.md, the tables in READMEs, and the figure of the root README from results/*.json."""
+    install(session, FOLDERS["shared"])
+    session.run("python", "tools/tables.py", *session.posargs)
+    session.run("python", "tools/picture.py")
+
+
+@nox.session(venv_backend="none", tags=MAKE)
+def vendor(session: nox.Session) -> None:
+    """Copy shared/vendored/*.py into every package that uses them."""
+    session.run(sys.executable, "tools/vendor.py", *session.posargs)
+
+
+@nox.session(tags=MAKE)
 def lock(session: nox.Session) -> None:
-    """Write constraints.txt: the versions that everything here is tested with, and no address."""
+    """Write constraints.txt, the versions that everything is tested with."""
     session.install("uv")
     sources = [str(f / "pyproject.toml") for f in FOLDERS.values()]
     groups = ["--all-extras", "--group", "pyproject.toml:dev"]
@@ -240,24 +268,24 @@ def lock(session: nox.Session) -> None:
     pinned = {}
     for line in versions.splitlines():
         if re.match(r"cuda-|nvidia-|triton", line):
-            continue  # torch's wheels name the versions of these themselves
-        # torch==2.13.0+cpu is how one index names torch 2.13.0; it then stands here twice, split by markers
+            continue  # torch's wheels pin the versions of these themselves
+        # torch==2.13.0+cpu is how one index names torch 2.13.0; it is then listed twice, split by markers
         requirement, _, marker = re.sub(r"\+\w+", "", line).partition(" ; ")
         pinned[requirement] = "" if requirement in pinned else marker
     lines = [f"{requirement} ; {marker}" if marker else requirement for requirement, marker in pinned.items()]
     (ROOT / "constraints.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", tags=MAKE)
 def new(session: nox.Session) -> None:
-    """Begin a paper: `nox -s new -- vit "An Image is Worth 16x16 Words" 2020 2010.11929`."""
+    """Start a package for a paper: `-- NAME "TITLE" YEAR [ARXIV]`."""
     session.run(sys.executable, "tools/new_paper.py", *session.posargs)
 
 
-@nox.session
+@nox.session(tags=MAKE)
 @EACH
 def build(session: nox.Session, name: str) -> None:
-    """Wheel and sdist of one package, in its dist/."""
+    """The wheel and the sdist of one package, in its dist/."""
     install(session, "build")
     out = FOLDERS[name] / "dist"
     shutil.rmtree(out, ignore_errors=True)

@@ -104,6 +104,8 @@ def _one_line(error: BaseException) -> str:
     else:
         unnamed = {"MemoryError": "out of memory", "EOFError": "unexpected end of the input"}
         text = str(error) or unnamed.get(type(error).__name__, type(error).__name__)
+    with suppress(UnicodeEncodeError):  # arguments that Python decoded in a locale other than UTF-8
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -249,9 +251,11 @@ def _registry() -> Any:
         return PrimitiveConstructorSpec(1, metavar, read, lambda x: isinstance(x, kind), lambda x: [str(x)])
 
     @registry.primitive_rule
-    def _numbers(info: PrimitiveTypeInfo) -> Any:
+    def _scalars(info: PrimitiveTypeInfo) -> Any:
         if info.type is int:
             return number(int, "an integer", "N")
+        if info.type is str:
+            return PrimitiveConstructorSpec(1, "TEXT", lambda w: w[0], lambda x: isinstance(x, str), lambda x: [x])
         return number(float, "a finite number", "X") if info.type is float else None
 
     def inner(info: PrimitiveTypeInfo, annotation: Any) -> Any:
