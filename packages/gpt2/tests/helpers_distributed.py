@@ -1,8 +1,8 @@
 """Runs in several processes, for test_distributed.py: helpers_distributed.py RUN [RUN ...], one after the other.
 
 A RUN is JSON: processes, folder, mode, and optionally copy_of, optimizer, micro_batch, stop_after, resume. Its
-processes are forked from this one with the variables that torchrun sets, so torch is imported once. 0 processes: in this one,
-without a group.
+processes are forked from this one with the variables that torchrun sets, so torch is imported once. 0 processes: in
+this one, without a group.
 """
 
 import dataclasses

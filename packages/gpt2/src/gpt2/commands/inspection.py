@@ -1,7 +1,5 @@
 """Commands about models and runs: plot, inspect, export, cite."""
 
-# ruff: noqa: T201 - commands print their results
-
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -20,7 +18,7 @@ class Plot:
     Example: gpt2 plot runs/gpt2-demo
     """
 
-    runs: tyro.conf.Positional[list[Path]]
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders."""
     out: Path | None = None
     """Image file; loss_curve.png in the first run by default."""

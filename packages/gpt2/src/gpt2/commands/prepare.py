@@ -1,7 +1,5 @@
 """Commands that get data and weights: prepare, download."""
 
-# ruff: noqa: T201 - commands print their results
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,10 +19,10 @@ class Prepare:
     Example: gpt2 prepare a.txt b.txt --out data/ab
     """
 
-    files: tyro.conf.Positional[list[Path]]
-    """Text files."""
     out: Path
     """Folder for the token files."""
+    files: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Text files."""
     tokenizer: str = "bytes"
     """`bytes`, the published vocabulary `gpt2`, or the file of a trained tokenizer."""
     held_out: float = 0.1

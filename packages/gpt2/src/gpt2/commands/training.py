@@ -1,7 +1,5 @@
 """Commands that train: demo, train, finetune."""
 
-# ruff: noqa: T201 - commands print their results
-
 from __future__ import annotations
 
 from collections.abc import Iterator

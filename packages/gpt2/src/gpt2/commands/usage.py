@@ -1,7 +1,5 @@
 """Commands that use a model: evaluate, generate."""
 
-# ruff: noqa: T201 - commands print their results
-
 from __future__ import annotations
 
 import sys

@@ -165,6 +165,8 @@ def prepare(
     """
     check_fraction("held_out", held_out)
     check_integer("workers", workers, 1)
+    if not files:
+        raise ValueError("`files` must name at least one text file, got none")
     made = _tokenizer(tokenizer)
     for file in map(Path, files):
         if not file.is_file():
@@ -173,7 +175,7 @@ def prepare(
             raise ValueError(f"{file}: must be plain text, .jsonl, or .bin. Convert it first")
     work = [chunk for file in files for chunk in chunks(Path(file), chunk_bytes)]
     if not work:
-        raise ValueError(f"`files` must hold text, got {', '.join(map(str, files)) or 'none'}")
+        raise ValueError(f"`files` must hold text, got {', '.join(map(str, files))}")
     out = Path(out)
     known = set(out.iterdir()) if out.is_dir() else None
     dtype = "uint16" if made.vocab_size <= 2**16 else "uint32"
