@@ -88,7 +88,7 @@ def show(function):
 
 # %%
 def draw_figure_1():
-    figure, axis = plt.subplots(figsize=(8, 6.2))
+    _, axis = plt.subplots(figsize=(8, 6.2))
     colors = {
         "embedding": "#f4e1d2",
         "attention": "#fbe3b0",
