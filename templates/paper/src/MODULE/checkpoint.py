@@ -1,0 +1,72 @@
+"""Read and write the files of a run folder: configuration, weights, training state."""
+# Replace: nothing, unless the training state of your paper holds more than weights and optimizer (an EMA, a queue).
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from {{MODULE}}._common.atomic import read_json_object
+from {{MODULE}}._common.run_folder import CONFIG, TOKENIZER, WEIGHTS
+from {{MODULE}}._common.tensors import load_weights, read_tensors, write_tensors
+from {{MODULE}}.config import ModelConfig
+from {{MODULE}}.data import CharTokenizer
+from {{MODULE}}.model import Model
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json. Raises: ValueError if it is not that of a run."""
+    settings = read_json_object(folder / CONFIG)
+    if not all(isinstance(settings.get(part), dict) for part in ("model", "train", "data")):
+        raise ValueError(f"{folder / CONFIG}: not the configuration of a run")
+    return settings
+
+
+def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Model, CharTokenizer, dict[str, Any]]:
+    """Return the model of a run in evaluation mode, its tokenizer, and its settings.
+
+    Raises: ValueError that names the file that is missing or damaged.
+    """
+    settings = read_settings(folder)
+    tokenizer = CharTokenizer.load(folder / TOKENIZER)
+    try:
+        model = Model(ModelConfig(**settings["model"]), tokenizer.vocab_size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from None
+    weights, _ = read_tensors(folder / WEIGHTS)
+    load_weights(model, weights, folder / WEIGHTS)
+    return model.to(device).eval(), tokenizer, settings
+
+
+def write_state(path: Path, weights: dict[str, Tensor], optimizer: dict[str, Any], state: dict[str, Any]) -> None:
+    """Write a training state: weights and optimizer tensors, and `state` as JSON in the metadata."""
+    tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
+    for index, slots in optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": tensor for slot, tensor in slots.items()}
+    write_tensors(path, tensors, {"state": json.dumps(state, allow_nan=False)})
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]], dict[str, Any]]:
+    """Return the weights, the optimizer tensors and the JSON state of a training state.
+
+    Raises: ValueError that names the file if it is missing or damaged.
+    """
+    tensors, metadata = read_tensors(path)
+    weights: dict[str, Tensor] = {}
+    slots: dict[int, dict[str, Tensor]] = {}
+    try:
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "model":
+                weights[rest] = tensor
+            else:
+                index, _, slot = rest.partition(".")
+                slots.setdefault(int(index), {})[slot] = tensor
+        state = json.loads(metadata["state"])
+        return weights, slots, {key: state[key] for key in ("step", "wall_seconds", "cpu_seconds")}
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: not a training state of this package") from None
