@@ -214,6 +214,14 @@ def minimums(session: nox.Session, name: str) -> None:
 
 
 @nox.session(tags=MAKE)
+def dev(session: nox.Session) -> None:
+    """2 min: An environment for an editor in .nox/dev: all packages editable, all tools, the CPU build of PyTorch."""
+    folders = [part for folder in FOLDERS.values() for part in ("-e", str(folder))]
+    needs = [r for name in ("dev", "test", "types", "notebooks") for r in requirements(name)]
+    session.install("-c", str(ROOT / "constraints.txt"), *folders, *needs)
+
+
+@nox.session(tags=MAKE)
 @EACH
 def bench(session: nox.Session, name: str) -> None:
     """Run one package's benchmarks, which write results/*.json; `-- PART` for those whose name holds PART."""

@@ -1,4 +1,4 @@
-"""Proof that a package is tested alone: nothing else of ours may be importable beside it."""
+"""Prove that a package is tested alone: no other package of this repository is importable beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def siblings_in_sight(distribution: str) -> list[str]:
-    """Distributions and modules of ours, other than `distribution`'s own, that this interpreter finds."""
+    """Distributions and modules of this repository, other than `distribution`, that this interpreter finds."""
     names = [str(d.metadata["Name"]) for d in importlib.metadata.distributions()]
     seen = [n for n in names if n.startswith("dlpapers-") and n != distribution]
     own = distribution.removeprefix("dlpapers-")
@@ -21,5 +21,5 @@ def siblings_in_sight(distribution: str) -> list[str]:
 
 
 def expected_alone() -> bool:
-    """Whether this run is one that nox made for a single package."""
+    """Whether nox made this environment for a single package."""
     return os.environ.get("DLPAPERS_ALONE") == "1"

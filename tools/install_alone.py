@@ -1,9 +1,8 @@
-"""Install each package alone, in every way a user might, and run its README there with the network cut off.
+"""Install each package alone, in every way a user might, and run its README there without a network.
 
-With more than one name, those packages are also installed together, and together from folders that stay editable.
-
-Ways: the folder by pip; its wheel and its sdist by uv; `git+file://`. One new environment each, in which no
-other package of ours may be found. `install_alone.py NAME ...`, in an environment that has uv or virtualenv.
+The ways: the folder with pip; its wheel and its sdist with uv; `git+file://` with uv. Each gets a new environment, in
+which no other package of this repository may be importable. With more than one name, the packages are also installed
+together, from folders and editable. `install_alone.py NAME ...`, in an environment that has uv.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 from alone import ROOT
@@ -47,12 +48,12 @@ def uv() -> str:
 
 
 def folder_of(name: str) -> Path:
-    """Where a package lies."""
+    """The folder of a package."""
     return ROOT / "shared" if name == "shared" else ROOT / "packages" / name
 
 
 def check(name: str, workplace: Path) -> None:
-    """All the ways for one package."""
+    """Check every way for one package."""
     folder = folder_of(name)
     distribution = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
     constraints = ROOT / "constraints.txt"
@@ -60,6 +61,10 @@ def check(name: str, workplace: Path) -> None:
     call(uv(), "build", "--out-dir", built, folder)
     (wheel,) = built.glob("*.whl")
     (sdist,) = built.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as opened, tarfile.open(sdist) as unpacked:
+        for archive, names in ((wheel, opened.namelist()), (sdist, unpacked.getnames())):
+            if not any(n.endswith("/LICENSE") for n in names):
+                raise SystemExit(f"{archive.name}: has no license text")
     ways: dict[str, list[str | Path]] = {
         "folder, by pip": ["PYTHON", "-m", "pip", "install", "-c", constraints, folder],
         "wheel, by uv": [uv(), "pip", "install", "--python", "PYTHON", "-c", constraints, wheel],
@@ -70,14 +75,14 @@ def check(name: str, workplace: Path) -> None:
     for number, (way, command) in enumerate(ways.items()):
         python = new_environment(workplace / str(number))
         call(*(python if part == "PYTHON" else part for part in command))
-        call(python, "-c", CHECK, ROOT / "testing", distribution, cwd=workplace)
-        call(python, ROOT / "testing" / "readme_blocks.py", folder / "README.md", cwd=workplace)
+        call(python, "-c", CHECK, ROOT / "tools", distribution, cwd=workplace)
+        call(python, ROOT / "tools" / "readme_blocks.py", folder / "README.md", cwd=workplace)
         shutil.rmtree(workplace / str(number))
         print(f"{name}: {way}: installs alone and runs its README with no network", flush=True)
 
 
 def check_together(names: list[str], workplace: Path) -> None:
-    """All of them in one environment: no requirement contradicts another, each can be imported, edits are seen."""
+    """Install all packages in one environment: requirements agree, each can be imported, edits are seen."""
     folders = [folder_of(name) for name in names]
     modules = [next(p.parent for p in sorted(f.glob("src/*/__init__.py"))) for f in folders]
     for number, (way, option) in enumerate({"from folders": [], "from folders, editable": ["-e"]}.items()):

@@ -1,11 +1,11 @@
-"""Would the tests notice? Each listed fault is made in a copy of a package, and its suite has to fail.
+"""Do the tests detect known mistakes? Apply each mutant to a copy of a package and expect its suite to fail.
 
-A package lists its faults in `tests/mutants.py`:
+A package lists its mutants in `tests/mutants.py`:
 
     MUTANTS = [Mutant("attention.py", "/ math.sqrt(d_k)", "", "no scaling by sqrt(d_k)", "test_parity.py"), ...]
 
-The old text must occur exactly once in the file. `tests` names the files of the suite that are run
-(fewer are faster); without it the whole suite is.
+The old text must occur exactly once in the file. `tests` names the test files to run, fewer are faster; without it the
+whole suite runs. `mutation.py FOLDER [--jobs N] [WORD ...]`: all mutants, or those whose mistake contains a word.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A one-line fault: in which file of the package, what becomes what, the mistake it stands for."""
+    """A one-line mistake: the file (relative to the package), the old and new text, what it stands for, which tests."""
 
     file: str
     old: str
@@ -42,15 +43,15 @@ def listed(folder: Path) -> list[Mutant]:
 
 
 def suite_passes(folder: Path, source: Path, tests: str) -> bool:
-    """Run (part of) the suite on the package below `source`. An error in collecting is no verdict: it raises."""
+    """Run (part of) the suite on the package in `source`. Raises RuntimeError if pytest cannot collect or start."""
     targets = [str(folder / "tests" / name) for name in tests.split()] or [str(folder / "tests")]
-    # a mutant must not be saved by what hypothesis remembers, nor spoil it: no example database
+    # no example database: a mutant must neither profit from what hypothesis remembers nor add to it
     environment = {
         **os.environ,
         "PYTHONPATH": str(source),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(source / "hypothesis"),
     }
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *targets]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
@@ -59,7 +60,7 @@ def suite_passes(folder: Path, source: Path, tests: str) -> bool:
 
 
 def mutate(source: Path, mutant: Mutant) -> None:
-    """Make one fault in the copy below `source`; ValueError if its place is not found exactly once."""
+    """Apply a mutant to the copy in `source`. Raises ValueError unless its old text occurs exactly once."""
     (module,) = [p for p in source.iterdir() if (p / "__init__.py").exists()]
     path = module / mutant.file
     text = path.read_text(encoding="utf-8")
@@ -68,24 +69,34 @@ def mutate(source: Path, mutant: Mutant) -> None:
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def main(folder: Path, only: list[str]) -> int:
-    """Try every mutant (or those whose mistake holds one of the words); exit status 1 if any survives."""
-    mutants = [m for m in listed(folder) if not only or any(word in m.mistake for word in only)]
-    survivors = []
+def survives(folder: Path, mutant: Mutant) -> bool:
+    """Whether the suite passes with the mutant applied."""
     with tempfile.TemporaryDirectory() as temporary:
-        sound = Path(temporary) / "sound"
-        shutil.copytree(folder / "src", sound)
-        for tests in sorted({m.tests for m in mutants}):
-            if not suite_passes(folder, sound, tests):
+        copy = Path(temporary) / "src"
+        shutil.copytree(folder / "src", copy)
+        mutate(copy, mutant)
+        survived = suite_passes(folder, copy, mutant.tests)
+    print(f"{'SURVIVED' if survived else 'killed  '} {mutant.mistake}", flush=True)
+    return survived
+
+
+def main(folder: Path, arguments: list[str]) -> int:
+    """Try the mutants; exit status 1 if any survives."""
+    jobs = 1
+    if "--jobs" in arguments:
+        at = arguments.index("--jobs")
+        jobs = int(arguments[at + 1])
+        del arguments[at : at + 2]
+    mutants = [m for m in listed(folder) if not arguments or any(word in m.mistake for word in arguments)]
+    with ThreadPoolExecutor(jobs) as pool:
+        selections = sorted({m.tests for m in mutants})
+        for tests, passes in zip(
+            selections, pool.map(lambda t: suite_passes(folder, folder / "src", t), selections), strict=True
+        ):
+            if not passes:
                 raise RuntimeError(f"the suite ({tests or 'all of it'}) fails on the unchanged package")
-        for number, mutant in enumerate(mutants):
-            copy = Path(temporary) / str(number)
-            shutil.copytree(folder / "src", copy)
-            mutate(copy, mutant)
-            survived = suite_passes(folder, copy, mutant.tests)
-            print(f"{'SURVIVED' if survived else 'killed  '} {mutant.mistake}", flush=True)
-            survivors += [mutant] if survived else []
-    print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants killed")
+        survivors = sum(pool.map(lambda m: survives(folder, m), mutants))
+    print(f"{len(mutants) - survivors} of {len(mutants)} mutants killed")
     return 1 if survivors or not mutants else 0
 
 

@@ -34,7 +34,7 @@ NO_NETWORK |= {key.lower(): value for key, value in NO_NETWORK.items()}
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: where it stands, how it is to be run, and its text."""
+    """One fenced block: its file and line, how it is run, and its text."""
 
     file: Path
     line: int

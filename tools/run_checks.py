@@ -282,6 +282,6 @@ def wait_for(
 
 
 def any_step_after(path: Path, step: int) -> bool:
-    """Whether a metrics file has a whole line of a later step."""
+    """Whether a metrics file has a complete line of a later step."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return any(json.loads(line)["step"] > step for line in lines)

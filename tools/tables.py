@@ -6,13 +6,13 @@ objects whose keys are the columns; a `note` is optional. In a text,
     <!-- results: packages/bpe/results/speed.json -->
     <!-- end of results -->
 
-is filled with the table of that file (several paths: one table of all their rows; a trailing
-`columns: A, B` picks columns), and
+is filled with the table of that file (several paths: one table with the rows of all; a trailing
+`columns: A, B` selects columns), and
 
     <!-- result: packages/bpe/results/speed.json 0 ratio -->12.1<!-- end -->
 
-with one value: row 0, column `ratio`. RESULTS.md of a package is made whole. `--check` writes nothing and
-exits with 1 where a text differs from what the files say.
+with one value: row 0, column `ratio`. RESULTS.md of a package is written in full. `--check` writes nothing and
+exits with 1 if a text differs from what the files say.
 """
 
 from __future__ import annotations

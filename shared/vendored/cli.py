@@ -249,9 +249,11 @@ def _registry() -> Any:
         return PrimitiveConstructorSpec(1, metavar, read, lambda x: isinstance(x, kind), lambda x: [str(x)])
 
     @registry.primitive_rule
-    def _numbers(info: PrimitiveTypeInfo) -> Any:
+    def _scalars(info: PrimitiveTypeInfo) -> Any:
         if info.type is int:
             return number(int, "an integer", "N")
+        if info.type is str:
+            return PrimitiveConstructorSpec(1, "TEXT", lambda w: w[0], lambda x: isinstance(x, str), lambda x: [x])
         return number(float, "a finite number", "X") if info.type is float else None
 
     def inner(info: PrimitiveTypeInfo, annotation: Any) -> Any:

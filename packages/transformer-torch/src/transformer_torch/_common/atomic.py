@@ -32,8 +32,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     if mode is not None and stat.S_ISDIR(mode):
         raise IsADirectoryError(21, "Is a directory", str(path))
     if mode is not None and not stat.S_ISREG(mode):
-        with _written_through(target) as temporary:
-            yield temporary
+        try:
+            with _written_through(target) as temporary:
+                yield temporary
+        except OSError as error:
+            raise _naming(error, path) from error
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(target.parent, os.W_OK):
@@ -71,10 +74,9 @@ def _new_file_mode() -> int:
     return 0o666 & ~umask
 
 
-def _naming(error: OSError, path: str | os.PathLike[str], temporary: Path) -> OSError:
-    """The same error, but about the file that the caller knows instead of the temporary one."""
-    named = str(error.filename) if error.filename is not None else str(temporary)
-    if error.errno is None or named != str(temporary):
+def _naming(error: OSError, path: str | os.PathLike[str], temporary: Path | None = None) -> OSError:
+    """The same error, about the file that the caller knows: the system names none, or the temporary one."""
+    if error.errno is None or error.filename not in (None, str(temporary)):
         return error
     return type(error)(error.errno, error.strerror, str(path))
 

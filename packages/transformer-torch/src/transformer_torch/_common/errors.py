@@ -39,7 +39,10 @@ def is_real(value: Any) -> bool:
         return False
     if not (hasattr(value, "__float__") or hasattr(value, "__index__")):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError):  # an integer beyond every float; a number without a float value
+        return False
 
 
 def check_integer(name: str, value: Any, least: int, most: int | None = None) -> None:
