@@ -60,6 +60,7 @@ def test_plot_draws_runs(folder):
     done = call("plot", "runs/{{NAME}}-demo", "runs/{{NAME}}-demo", "--out", "loss.svg", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "loss.svg\n"), done.stderr
     assert "<svg" in (folder / "loss.svg").read_text("utf-8")
+    assert call("plot", cwd=folder).stderr == "error: `runs` must name at least one run, got []\n"
     wrong = call("plot", "runs/{{NAME}}-demo", "--out", "loss.txt", cwd=folder)
     assert wrong.stderr == "error: `out` must end in one of .png, .svg, .pdf, got 'loss.txt'\n"
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from {{MODULE}}._common.cli import Presets, command_line, run, say
 from {{MODULE}}._common.interrupt import TrainingInterrupted
@@ -44,8 +44,11 @@ class Demo:
 
     def __call__(self) -> None:
         """Run the command."""
+        import torch
+
         from {{MODULE}}.demo import sample_lines, train_demo
 
+        torch.set_num_threads(1)  # the matrices are too small for a second thread to help
         _end(train_demo(self.out, self.overwrite, say), self.out)
         print(sample_lines(self.out))
 
@@ -155,7 +158,7 @@ class Plot:
     Example: {{NAME}} plot runs/{{NAME}}-demo --out loss.png
     """
 
-    runs: Positional[list[Path]]
+    runs: Annotated[Positional[list[Path]], arg(help_behavior_hint="(one or more)")]
     """Folders of the runs."""
     out: Path = Path("loss_curve.png")
     """The figure: a .png, .svg or .pdf file."""

@@ -26,7 +26,7 @@ def synthetic_text(lines: int = 2000, seed: int = 0) -> str:
     """Return random sentences of a seven-word grammar, one per line.
 
     >>> synthetic_text(1)
-    'every happy cat likes every warm garden\\n'
+    'every happy fox follows every strange garden\\n'
     """
     generator = random.Random(seed)
     choices = [words.split() for words in _WORDS]
@@ -113,7 +113,7 @@ def make_examples(ids: list[int], context_length: int) -> tuple[Int64[Tensor, "b
 
     >>> contexts, targets = make_examples([3, 4, 0, 5], 2)
     >>> contexts.tolist(), targets.tolist()
-    ([[0, 0], [0, 3], [0, 0], [0, 0]], [3, 4, 0, 5])
+    ([[0, 0], [0, 3], [3, 4], [0, 0]], [3, 4, 0, 5])
     """
     padded = torch.tensor([0] * context_length + ids)
     return current_line(padded.unfold(0, context_length, 1)[:-1]), torch.tensor(ids)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,12 +16,8 @@ from {{MODULE}}.train import Trainer, run_training
 
 def train_demo(out: Path, overwrite: bool, say: Callable[[str], None]) -> Trainer:
     """Train the demo recipe in `out`; resume an interrupted demo, reuse a finished one."""
-    recipe = RECIPES["demo"]
-    # the model is too small for bfloat16 to be faster, so its speed is not measured
-    recipe = replace(recipe, train=replace(recipe.train, device="cpu", dtype="float32"))
-    return run_training(
-        recipe, out, resume=not overwrite, overwrite=overwrite, again="--overwrite to train it again", say=say
-    )
+    again = "--overwrite to train it again"
+    return run_training(RECIPES["demo"], out, resume=not overwrite, overwrite=overwrite, again=again, say=say)
 
 
 def sample_lines(out: Path) -> str:

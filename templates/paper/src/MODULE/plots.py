@@ -19,6 +19,8 @@ def plot_loss(runs: Sequence[Path], out: Path) -> None:
     """Draw training and validation losses of runs over the steps. Raises: ValueError for a run without metrics."""
     if out.suffix not in FORMATS:
         raise invalid("out", f"end in one of {', '.join(FORMATS)}", str(out))
+    if not runs:
+        raise invalid("runs", "name at least one run", [])
     figure = require("matplotlib.figure", "drawing figures").Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel="step", ylabel="loss (nats per character)")

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from {{MODULE}}._common import run_folder
 from {{MODULE}}._common.atomic import write_json, write_text
 from {{MODULE}}._common.device import autocast, dtype_name, pick_device, pick_dtype
 from {{MODULE}}._common.errors import DivergenceError, check_integer
@@ -21,17 +22,6 @@ from {{MODULE}}._common.interrupt import defer_sigint
 from {{MODULE}}._common.metrics import Clock, MetricsWriter
 from {{MODULE}}._common.optional import is_installed
 from {{MODULE}}._common.progress import Progress
-from {{MODULE}}._common.run_folder import (
-    CONFIG,
-    LOSS_CURVE,
-    METRICS,
-    TOKENIZER,
-    TRAINING_STATE,
-    WEIGHTS,
-    check_same_settings,
-    claim_run_folder,
-    clear_run_folder,
-)
 from {{MODULE}}._common.tensors import load_weights, write_tensors
 from {{MODULE}}.checkpoint import read_settings, read_state, write_state
 from {{MODULE}}.config import TrainConfig
@@ -114,7 +104,7 @@ class Trainer:
 
         Ctrl-C and SIGTERM end it between two steps, with a checkpoint.
         """
-        writer, config = MetricsWriter(folder / METRICS), self.config
+        writer, config = MetricsWriter(folder / run_folder.METRICS), self.config
         with defer_sigint() as interrupted:
             while not self.finished and not interrupted():
                 values = self.step()
@@ -136,21 +126,21 @@ class Trainer:
         self._check_finite(self.steps_done, loss=float(sum(w.sum() * 0 for w in weights.values())))
         # The state has the weights as well and comes first: a run killed between the two files resumes from it.
         state = {"step": self.steps_done, **self.clock.read()}
-        write_state(folder / TRAINING_STATE, weights, self.optimizer.state_dict(), state)
+        write_state(folder / run_folder.TRAINING_STATE, weights, self.optimizer.state_dict(), state)
         self.save_weights(folder)
         self.saved_step = self.steps_done
 
     def save_weights(self, folder: Path) -> None:
         """Write model.safetensors."""
-        write_tensors(folder / WEIGHTS, self.model.state_dict())
+        write_tensors(folder / run_folder.WEIGHTS, self.model.state_dict())
 
     def load(self, folder: Path) -> None:
         """Restore a checkpoint. Raises: ValueError that names the file if it does not fit."""
-        weights, slots, state = read_state(folder / TRAINING_STATE)
-        load_weights(self.model, weights, folder / TRAINING_STATE)
+        weights, slots, state = read_state(folder / run_folder.TRAINING_STATE)
+        load_weights(self.model, weights, folder / run_folder.TRAINING_STATE)
         groups = self.optimizer.state_dict()["param_groups"]
         if slots.keys() != ({i for group in groups for i in group["params"]} if state["step"] else set()):
-            raise ValueError(f"{folder / TRAINING_STATE}: not the optimizer state of this model")
+            raise ValueError(f"{folder / run_folder.TRAINING_STATE}: not the optimizer state of this model")
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.steps_done = self.saved_step = state["step"]
         self.clock = Clock(state["wall_seconds"], state["cpu_seconds"])
@@ -182,7 +172,7 @@ def run_training(
     """
     if extend is not None:
         check_integer("extend", extend, 1)
-    resumed = claim_run_folder(out, resume=resume, overwrite=overwrite)
+    resumed = run_folder.claim_run_folder(out, resume=resume, overwrite=overwrite)
     if extend is not None and not resumed:
         raise ValueError("`extend` must be used with --resume and a finished run")
     config, saved = recipe.train, read_settings(out) if resumed else {}
@@ -198,7 +188,8 @@ def run_training(
         "version": metadata.version("dlpapers-{{NAME}}"),
     }
     if resumed:
-        settings = _resumed_settings(saved, settings, extend, read_state(out / TRAINING_STATE)[2]["step"], out)
+        step = read_state(out / run_folder.TRAINING_STATE)[2]["step"]
+        settings = _resumed_settings(saved, settings, extend, step, out)
     config = TrainConfig(**settings["train"])
 
     tokenizer = CharTokenizer.from_text(content)
@@ -209,12 +200,12 @@ def run_training(
     if resumed:
         trainer.load(out)
         trainer.save_weights(out)  # lost if the run was killed between its two files
-        MetricsWriter(out / METRICS).truncate(trainer.steps_done)
+        MetricsWriter(out / run_folder.METRICS).truncate(trainer.steps_done)
     else:
-        clear_run_folder(out)
-        tokenizer.save(out / TOKENIZER)
-        write_text(out / METRICS, "")
-    write_json(out / CONFIG, settings)
+        run_folder.clear_run_folder(out)
+        tokenizer.save(out / run_folder.TOKENIZER)
+        write_text(out / run_folder.METRICS, "")
+    write_json(out / run_folder.CONFIG, settings)
     if trainer.finished:
         say(f"{out}: already finished at step {trainer.steps_done:,}; add {again}")
         return trainer
@@ -225,7 +216,7 @@ def run_training(
     if finished and is_installed("matplotlib"):
         from {{MODULE}}.plots import plot_loss
 
-        plot_loss([out], out / LOSS_CURVE)
+        plot_loss([out], out / run_folder.LOSS_CURVE)
     return trainer
 
 
@@ -241,7 +232,7 @@ def _resumed_settings(
     extended = saved.get("extended", {"from": total, "by": None})
     if now["train"]["steps"] == extended["from"]:
         now["train"]["steps"] = total
-    check_same_settings(saved, now, folder, NOT_COMPARED)
+    run_folder.check_same_settings(saved, now, folder, NOT_COMPARED)
     if step < total and extend not in (None, extended["by"]):
         raise ValueError(f"`extend` must be used on a finished run; {folder} is at step {step:,} of {total:,}")
     if step >= total and extend is not None:
