@@ -244,7 +244,9 @@ def test_one_error_line_in_a_real_process_in_any_locale(package: Package, comman
     page = pages_of(package, command)[0]
     done = run(package, *page, "--größe", "1", env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"})
     assert_one_error_line(done)
-    assert "größe" in done.stderr
+    if "unknown options" in done.stderr:  # a command that lacks a required argument names that one first
+        assert "größe" in done.stderr
+    assert "\\udc" not in done.stderr
 
 
 def test_a_closed_pipe_is_silent(package: Package) -> None:

@@ -1,15 +1,17 @@
-"""Colours that keep apart: in print, in grey, and for the colour-blind. Tokens that can be read."""
+"""Colors that differ in print, in grayscale and for color-blind readers; readable tokens; arrays."""
 
 import io
 from itertools import combinations
 
+import matplotlib
 import numpy as np
 import pytest
+from dlpapers_shared import viz
 from dlpapers_shared.viz import style
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 
-# What the three kinds of dichromats see, in linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.
+# Color vision of the three kinds of dichromats, in linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.
 SEEN = {
     "everyone": np.eye(3),
     "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -22,7 +24,7 @@ XYZ = np.array(
 
 
 def lab(colors, eyes="everyone"):
-    """CIELAB of sRGB colours as some eyes see them."""
+    """CIELAB of sRGB colors for one kind of color vision."""
     rgb = np.array([to_rgb(c) for c in colors])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.array(SEEN[eyes]).T, 0, 1)
@@ -32,24 +34,24 @@ def lab(colors, eyes="everyone"):
 
 
 @pytest.mark.parametrize("eyes", SEEN)
-def test_no_two_line_colours_look_alike(eyes):
+def test_all_line_colors_differ(eyes):
     points = lab(style.PALETTE, eyes)
     assert min(np.linalg.norm(a - b) for a, b in combinations(points, 2)) > 30
 
 
-def test_line_colours_differ_in_grey_print_and_from_the_paper():
+def test_line_colors_differ_in_grayscale_and_from_white():
     lightness = np.sort(lab(style.PALETTE)[:, 0])
     assert np.diff(lightness).min() > 11
     assert lightness.max() < 75
 
 
-def test_the_first_twelve_lines_differ_in_colour_or_dashes():
+def test_first_twelve_lines_differ_in_color_or_dashes():
     styles = [str(style.line_style(i)) for i in range(12)]
     assert len(set(styles)) == 12
     assert len({str(style.line_style(i)["linestyle"]) for i in range(4)}) == 4
 
 
-def test_weights_go_from_white_to_dark_by_even_steps():
+def test_weight_colors_go_from_white_to_dark_in_even_steps():
     lightness = lab(style.WEIGHTS(np.arange(0, 256, 5)))[:, 0]
     steps = -np.diff(lightness)
     assert lightness[0] > 99.9
@@ -58,7 +60,7 @@ def test_weights_go_from_white_to_dark_by_even_steps():
     assert steps.max() < 1.2 * steps.mean()
 
 
-def test_signed_values_keep_their_order_in_grey():
+def test_signed_colors_keep_their_order_in_grayscale():
     steps = np.diff(lab(colormaps[style.SIGNED](np.linspace(0, 1, 65)))[:, 0])
     assert steps.min() > 0
 
@@ -81,21 +83,50 @@ def test_signed_values_keep_their_order_in_grey():
         ("<b>&amp;$x$", "<b>&amp;$x$"),
     ],
 )
-def test_a_token_is_written_so_that_it_can_be_read(token, written):
+def test_token_is_written_readably(token, written):
     assert style.visible(token) == written
 
 
-def test_long_tokens_are_cut_and_signs_without_a_glyph_are_numbered():
+def test_long_tokens_are_cut():
     assert style.visible("abcdef", limit=4) == "abc…"
     assert style.visible("abcd", limit=4) == "abcd"
-    assert style.drawn(["é", "🐕"]) == ["é", "U+1F415"]
+
+
+def test_characters_that_no_font_has_are_written_by_number():
+    assert style.font_labels(["é", "🐕"]) == ["é", "U+1F415"]
+
+
+def test_each_font_of_a_list_is_used():
+    only_in_stix = "\u20e5"  # matplotlib ships both fonts
+    assert style.font_labels([only_in_stix]) == ["U+20E5"]
+    for families in (["DejaVu Sans", "STIXGeneral"], ["no such font", "STIXGeneral"]):
+        with matplotlib.rc_context({"font.family": families}):
+            assert style.font_labels([only_in_stix, "a"]) == [only_in_stix, "a"]
+    with matplotlib.rc_context({"font.family": ["no such font"]}):
+        assert style.font_labels(["a"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (2.25, "2.250"),
+        (0.1, "0.100"),
+        (0.00012, "0.00012"),
+        (0.0512, "0.0512"),
+        (0, "0"),
+        (-0.002, "-0.002"),
+        (1e-9, "1e-09"),
+    ],
+)
+def test_small_numbers_keep_three_digits(value, label):
+    assert style.short_number(value) == label
 
 
 # ------------------------------------------------------------------------------------------------- arrays
 
 
 class Tensor:
-    """What of a torch tensor the figures use: it needs a gradient and lies elsewhere."""
+    """The methods of a torch tensor that figures use; it requires a gradient."""
 
     def __init__(self, values):
         self.values, self.ready = np.array(values), []
@@ -120,21 +151,47 @@ class Tensor:
         return self.values
 
 
-def test_arrays_come_in_whatever_holds_them():
+def test_lists_arrays_and_tensors_become_float64_arrays():
     np.testing.assert_array_equal(style.array([[1, 2], [3, 4]], "x"), [[1.0, 2], [3, 4]])
     np.testing.assert_array_equal(style.array(Tensor([1, 2]), "x"), [1, 2])
     np.testing.assert_array_equal(style.array([Tensor([1, 2]), Tensor([3, 4])], "x"), [[1, 2], [3, 4]])
 
 
 @pytest.mark.parametrize("bad", [[], [1, np.nan], [np.inf], [[1], [1, 2]], "text"])
-def test_what_cannot_be_drawn_is_named(bad):
-    with pytest.raises(ValueError, match="weights:"):
+def test_values_that_are_not_finite_numbers_are_an_error(bad):
+    with pytest.raises(ValueError, match="`weights` must"):
         style.array(bad, "weights")
 
 
-def test_a_notebook_is_given_the_picture_itself():
+def test_notebook_displays_a_figure_sharply():
     from PIL import Image
 
     figure = style.Figure(figsize=(2, 1), dpi=50)
     figure.subplots()
-    assert Image.open(io.BytesIO(figure._repr_png_())).size == (100, 50)
+    png, size = figure._repr_png_()
+    assert Image.open(io.BytesIO(png)).size == (200, 100)
+    assert size == {"width": 100, "height": 50}  # of the image in the page
+
+
+def test_saved_figure_has_200_pixels_per_inch_and_can_be_svg(tmp_path):
+    from PIL import Image
+
+    figure = style.Figure(figsize=(2, 1))
+    figure.subplots()
+    figure.savefig(tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.size == (400, 200)
+    figure.savefig(tmp_path / "x.svg")
+    assert "<svg" in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+def test_every_figure_has_the_common_look_and_leaves_the_settings_of_the_user(render):
+    before = dict(matplotlib.rcParams)
+    figure = render(viz.next_token_bars([0.5, 0.5], title="Title"))
+    assert dict(matplotlib.rcParams) == before
+    (axis,) = figure.axes
+    assert axis.title.get_text() == ""
+    assert axis._left_title.get_text() == "Title"
+    assert axis._left_title.get_weight() == "bold"
+    assert not axis.spines["top"].get_visible()
+    assert axis.get_xticklabels()[0].get_color() == style.INK

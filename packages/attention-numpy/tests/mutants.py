@@ -1,4 +1,4 @@
-"""The mistakes that people make in this paper, one line each: the suite has to notice every one."""
+"""The mistakes that people make in this paper, one line each: the suite must detect every one."""
 
 from mutation import Mutant
 
@@ -54,24 +54,32 @@ MUTANTS = [
     Mutant("attention.py", "dropout.backward(ds, out=ds)", "pass", "dropout of the weights not undone", G),
     Mutant(
         "attention.py",
-        "k, v = self._project(memory, slice(d_model, None))",
-        "k, v = self._project(x, slice(d_model, None))",
+        "k, v = self._project(memory, slice(d_model, None))\n        heads",
+        "k, v = self._project(x, slice(d_model, None))\n        heads",
         "cross-attention to the decoder's own values",
         L,
     ),
     Mutant(
         "attention.py",
         "split[:, :, i].transpose(0, 2, 1, 3)",
-        "split[:, :, i].reshape(batch, self.n_heads, n, -1)",
+        "split[:, :, i].reshape(batch, self.n_heads, time, -1)",
         "heads split by reshape alone",
         L,
     ),
-    Mutant("model.py", "np.tril(np.ones((n, n), bool))", "np.tril(np.ones((n, n), bool), 1)", "causal mask shifted", L),
-    Mutant("model.py", "(ids != pad)[:, None, None, :]", "(ids != pad)[:, None, :, None]", "key mask on queries", L),
     Mutant(
         "model.py",
-        "x = self.decoder.forward(x, memory, mask, padding_mask(src, self.config.pad), seen)",
-        "x = self.decoder.forward(x, memory, mask, None, seen)",
+        "np.tril(np.ones((time, time), bool))",
+        "np.tril(np.ones((time, time), bool), 1)",
+        "causal mask shifted",
+        L,
+    ),
+    Mutant(
+        "model.py", "(ids != pad_id)[:, None, None, :]", "(ids != pad_id)[:, None, :, None]", "key mask on queries", L
+    ),
+    Mutant(
+        "model.py",
+        "x = self.decoder.forward(x, memory, mask, padding_mask(src, self.config.pad_id), intermediates)",
+        "x = self.decoder.forward(x, memory, mask, None, intermediates)",
         "source padding attended to by the decoder",
         L,
     ),
@@ -90,13 +98,19 @@ MUTANTS = [
         "layers.py", "self.weight.grad += ones @ product", "self.weight.grad += ones @ rows", "dgamma without x_hat", G
     ),
     # dropout
-    Mutant("layers.py", "(keep,) = self.kept()", "(keep,) = self._stack.pop(0)", "dropout mask of the wrong call", L),
+    Mutant(
+        "layers.py",
+        "keep, shape, dtype = self.pop_saved()",
+        "keep, shape, dtype = self._saved.pop(0)",
+        "dropout mask of the wrong call",
+        L,
+    ),
     Mutant("layers.py", "y *= x.dtype.type(1 / (1 - self.p))", "", "dropout without 1 / (1 - p)", L),
     Mutant("layers.py", "if not self.training or self.p == 0:", "if self.p == 0:", "dropout while evaluating", L),
     Mutant(
-        "model.py",
-        "dx = sublayer_backward(dropout.backward(ds))",
-        "dx = sublayer_backward(ds)",
+        "blocks.py",
+        "return dsum, dropout.backward(dsum)",
+        "return dsum, dsum",
         "residual dropout not undone",
         P,
     ),
@@ -128,7 +142,13 @@ MUTANTS = [
         "no cosines",
         L,
     ),
-    Mutant("layers.py", "self.keep(y > 0)", "self.keep(y >= 0)", "ReLU lets everything back", G),
+    Mutant(
+        "layers.py",
+        "self.save_for_backward(y > 0, x.dtype)",
+        "self.save_for_backward(y >= 0, x.dtype)",
+        "ReLU lets everything back",
+        G,
+    ),
     # the model
     Mutant(
         "model.py",
@@ -145,11 +165,11 @@ MUTANTS = [
         L,
     ),
     Mutant(
-        "model.py", "                dmemory += dm", "                dmemory = dm", "memory's gradients not added", P
+        "blocks.py", "                dmemory += dm", "                dmemory = dm", "memory's gradients not added", P
     ),
-    Mutant("model.py", "        dx += ds\n", "", "residual connection without its gradient", G),
+    Mutant("blocks.py", "        dx += dsum\n", "", "residual connection without its gradient", G),
     Mutant(
-        "model.py",
+        "blocks.py",
         "return y if self.pre else norm.forward(y)",
         "return norm.forward(y) if self.pre else y",
         "post-norm and pre-norm confused",
@@ -158,8 +178,8 @@ MUTANTS = [
     # loss
     Mutant(
         "loss.py",
-        "weight = real.astype(logits.dtype) / dtype(count)",
-        "weight = real.astype(logits.dtype) / dtype(len(y))",
+        "weight = counted.astype(logits.dtype) / dtype(count)",
+        "weight = counted.astype(logits.dtype) / dtype(len(y))",
         "mean over padding too",
         P,
     ),
@@ -182,18 +202,26 @@ MUTANTS = [
         "schedule counted per tensor",
         A,
     ),
-    Mutant("optim.py", "step * self.warmup**-1.5", "step * self.warmup**-0.5", "warm-up exponent", A),
+    Mutant("optim.py", "step * warmup_steps**-1.5)", "step * warmup_steps**-0.5)", "warm-up exponent", A),
     Mutant("optim.py", "w *= real(1 - lr * self.weight_decay)", "g += real(self.weight_decay) * w", "AdamW as L2", A),
     Mutant("optim.py", "w.dtype.type(self.momentum)", "w.dtype.type(1 - self.momentum)", "momentum of 1 - momentum", A),
-    Mutant("optim.py", "if norm > max_norm:", "if norm < max_norm:", "clips the small and not the large", A),
+    Mutant("optim.py", "if 0 < max_norm < norm:", "if norm < max_norm:", "clips the small and not the large", A),
     # decoding
     Mutant("generate.py", "start=self.position)", "start=0)", "every new token at position 0", D),
-    Mutant("attention.py", "        self.length += 1\n", "", "cache overwritten", D),
+    Mutant("cache.py", "        self.length += 1\n", "", "cache overwritten", D),
     Mutant(
-        "generate.py", "((5 + length) / 6) ** alpha", "((5 + length) / 6) ** -alpha", "length penalty upside down", D
+        "generate.py",
+        "((5 + length) / 6) ** alpha if",
+        "((5 + length) / 6) ** -alpha if",
+        "length penalty upside down",
+        D,
     ),
-    Mutant("generate.py", "state.select(parents)", "pass", "beam without reordering its cache", D),
+    Mutant("generate.py", "state.reorder(parents)", "pass", "beam without reordering its cache", D),
     Mutant(
-        "generate.py", "            state.select(np.flatnonzero(going))\n", "", "ended sequences stay in the cache", D
+        "generate.py",
+        "            state.reorder(np.flatnonzero(unfinished))\n",
+        "",
+        "ended sequences stay in the cache",
+        D,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Every activation function: value and derivative equal to torch's, stable over all of float32."""
+"""Every activation function: value and derivative equal torch's, and are stable over all of float32."""
 
 import numpy as np
 import pytest

@@ -1,19 +1,39 @@
-"""The command line, as a process of its own."""
+"""The commands of this package, each in a process of its own; `test_package.py` has the checks of all packages."""
 
-import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_numpy import checkpoint
+from attention_numpy import read_safetensors, write_safetensors
 
-QUICK = ["--steps", "6", "--batch", "8", "--d-model", "16", "--d-ff", "16", "--n-layers", "1", "--eval-count", "20"]
+QUICK = [
+    "--steps",
+    "6",
+    "--batch-size",
+    "8",
+    "--d-model",
+    "16",
+    "--d-ff",
+    "16",
+    "--n-layers",
+    "1",
+    "--eval-count",
+    "20",
+]
 
 
-def run(*arguments, cwd=None, text=None):
+def run(*arguments, cwd=None, text=None, env=None):
     command = [sys.executable, "-m", "attention_numpy", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, input=text)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, input=text, env=env)
+
+
+def assert_one_error_line(done, message):
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"error: .*{message}.*\n", done.stderr), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -22,53 +42,80 @@ def trained(tmp_path_factory):
     return folder, run("train", "reverse", *QUICK, "--out", "run", cwd=folder)
 
 
-def test_train_writes_a_run_and_says_what_it_reached(trained):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A run of a language model."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "poem.txt").write_text("roses are red, violets are blue, " * 40, encoding="utf-8")
+    return folder, run("train", "--text", "poem.txt", *QUICK, "--context-length", "16", "--out", "run", cwd=folder)
+
+
+def test_train_writes_a_run_and_prints_its_result_once(trained):
     folder, done = trained
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("step 6: held-out loss ")
-    assert "parameters, 6 steps" in done.stderr
-    names = {p.name for p in (folder / "run").iterdir()}
-    assert {"config.json", "metrics.jsonl", "model.safetensors", "training.safetensors"} <= names
-    assert json.loads((folder / "run" / "config.json").read_text())["task"] == "reverse"
-    rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert {"tokens", "loss", "lr", "seconds", "tokens_per_s", "val_loss", "exact_match"} <= set(rows[-1])
-    assert ("pip install ./shared" in done.stderr) or "curve.png" in names
+    assert re.fullmatch(r"step 6: held-out loss \d\.\d{4}, exact match 0\.00%, .* CPU-seconds\n", done.stdout)
+    assert "parameters, 6 steps, run folder run" in done.stderr
+    assert "held-out loss" not in done.stderr
+    assert {"loss_curve.png", "cross_attention.png"} <= {p.name for p in (folder / "run").iterdir()}
 
 
 def test_translate_takes_words_or_lines(trained):
     folder, _ = trained
-    words = run("translate", "abcde", "--run", "run", cwd=folder)
-    lines = run("translate", "--run", "run", "--beam", "3", cwd=folder, text="abcde\nxyzx\n")
+    words = run("translate", "run", "abcde", cwd=folder)
+    lines = run("translate", "run", "-", "--beam-size", "3", cwd=folder, text="abcde\nxyzx\n")
     assert words.returncode == lines.returncode == 0, words.stderr + lines.stderr
     assert len(lines.stdout.splitlines()) == 2
+    assert run("translate", "run", cwd=folder, text="abcde\n").stdout == words.stdout
 
 
-def test_a_finished_run_cannot_be_resumed_and_another_one_neither(trained):
-    folder, _ = trained
-    done = run("train", "reverse", *QUICK, "--out", "run", "--resume", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "has done its 6 steps" in done.stderr
-    other = run("train", "reverse", *QUICK, "--seed", "5", "--out", "run", "--resume", cwd=folder)
-    assert other.returncode == 2
-    assert "has another seed" in other.stderr
+def test_evaluate_repeats_the_result_of_training(trained, written):
+    for folder, done in (trained, written):
+        found = run("evaluate", "run", "--eval-count", "20", cwd=folder)
+        assert found.returncode == 0, found.stderr
+        loss = re.search(r"held-out loss (\d\.\d{4})", done.stdout)[1]
+        assert found.stdout.startswith(f"held-out loss {loss}")
+    folder, _ = written
+    (folder / "poem.txt").write_text("something else, and long enough " * 40, encoding="utf-8")
+    assert_one_error_line(run("evaluate", "run", cwd=folder), r"poem\.txt: has changed since run was trained on it")
 
 
-def test_detect_anomaly_can_be_asked_for(tmp_path):
+def test_an_extension_that_is_interrupted_is_continued(tmp_path):
+    train = ["train", "reverse", *QUICK, "--out", "run"]
+    assert run(*train, cwd=tmp_path).returncode == 0
+    assert_one_error_line(run(*train, "--extend", "3", cwd=tmp_path), "`extend` must be used with --resume")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"steps": 6', '"steps": 9'))  # killed after the extension began
+    done = run(*train, "--resume", "--extend", "3", cwd=tmp_path)
+    assert done.stdout.startswith("step 9: "), done.stderr
+    done = run(*train, "--resume", "--extend", "3", cwd=tmp_path)
+    assert done.stdout.startswith("step 12: "), done.stderr
+
+
+def test_anomaly_detection_can_be_switched_on(tmp_path):
     done = run("train", "copy", *QUICK, "--detect-anomaly", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs" / "copy" / "config.json").exists()
+    assert (tmp_path / "runs" / "attention-numpy-copy" / "config.json").exists()
+    done = run("train", "copy", *QUICK, "--detect-anomaly", "--lr", "1e30", "--out", "diverged", cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"^error: .* in the .* pass of \S+$", done.stderr, re.MULTILINE), done.stderr
 
 
-def test_train_text_trains_a_language_model_that_continues(tmp_path):
-    (tmp_path / "poem.txt").write_text("roses are red, violets are blue, " * 40, encoding="utf-8")
-    done = run("train", "--text", "poem.txt", *QUICK, "--length", "16", "--out", "run", cwd=tmp_path)
+def test_generate_continues_a_text_with_a_language_model(written):
+    folder, done = written
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("step 6: held-out loss ")
-    more = run("translate", "roses", "--run", "run", "--length", "20", cwd=tmp_path)
+    more = run("generate", "run", "roses", "--max-new-tokens", "20", cwd=folder)
     assert more.returncode == 0, more.stderr
-    assert len(more.stdout.rstrip("\n")) == 25
-    assert run("plot", "roses", "--run", "run", cwd=tmp_path).returncode == 2
+    assert more.stdout.startswith("roses")
+    assert len(more.stdout) == 26
+    greedy = [run("generate", "run", "-", "--temperature", "0", cwd=folder, text="ro\n").stdout for _ in range(2)]
+    assert greedy[0] == greedy[1]
+    assert len(greedy[0]) == 303
+    assert_one_error_line(run("plot", "run", "roses", cwd=folder), "has no source")
+    assert_one_error_line(run("translate", "run", "roses", cwd=folder), "Use `attention-numpy generate`")
+    assert_one_error_line(run("generate", "run", "Ä", cwd=folder), "got 'Ä'")
+    for wrong in (["--temperature", "-1"], ["--top-k", "0"], ["--max-new-tokens", "-5"], ["--seed", "-1"]):
+        assert_one_error_line(run("generate", "run", "roses", *wrong, cwd=folder), "must be")
 
 
 def test_gradcheck_prints_every_parameter_and_its_error():
@@ -82,63 +129,92 @@ def test_gradcheck_prints_every_parameter_and_its_error():
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        ["translate", "forty two", "--run", "nowhere"],
-        ["plot", "--run", "nowhere"],
-        ["train", "copy", "--n-heads", "5"],
-        ["train", "copy", "--eval-every", "0"],
-        ["train", "text", "--text", "nowhere.txt"],
-        ["train", "addition", "--digits", "40"],
+        (["translate", "nowhere", "forty two"], "nowhere.config.json: not found"),
+        (["plot", "nowhere"], "not found"),
+        (["evaluate", "nowhere"], "not found"),
+        (["generate", "nowhere", "a"], "not found"),
+        (["train", "copy", "--n-heads", "5"], "`n_heads` must divide `d_model` = 64, got 5"),
+        (["train", "copy", "--eval-every", "0"], "`eval_every` must be an integer of at least 1, got 0"),
+        (["train", "copy", "--lr", "-1"], "`lr` must be a finite number of at least 0, got -1.0"),
+        (["train", "copy", "--seed", "-1"], "`seed` must be an integer from 0"),
+        (["train", "text", "--text", "nowhere.txt"], "nowhere.txt: not found"),
+        (["train", "text"], "Add --text FILE"),
+        (["train", "copy", "--text", "nowhere.txt"], "`text` must be left out with task copy"),
+        (["train", "addition", "--digits", "40"], "`digits` must be an integer from 1 to 18, got 40"),
+        (["train", "addition", "--digits", "1"], "`eval_count` must be at most 2"),
+        (["gradcheck", "--dropout", "0.999999"], "`dropout` must be at most 0.99999"),
+        (["gradcheck", "--seed", "-1"], "`seed` must be an integer from 0"),
+        (["demo", "--seed", "-1"], "`seed` must be an integer from 0"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2(arguments, tmp_path):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in done.stderr
-    assert not any(tmp_path.iterdir()), "nothing is written before the input is checked"
+def test_bad_input_is_one_line_before_anything_is_written(arguments, message, tmp_path):
+    assert_one_error_line(run(*arguments, cwd=tmp_path), message)
+    assert not any(tmp_path.iterdir())
 
 
-def test_a_word_that_the_task_lacks_and_a_spoilt_checkpoint_are_named(trained, tmp_path):
+def test_a_text_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes("für ".encode("latin-1") * 300)
+    assert_one_error_line(run("train", "--text", "latin.txt", cwd=tmp_path), r"latin\.txt: not UTF-8 \(byte 1\)")
+
+
+def test_an_unknown_symbol_and_a_damaged_checkpoint_are_named(trained, tmp_path):
     folder, _ = trained
-    done = run("translate", "ABC", "--run", "run", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "'A' met" in done.stderr
-    for name in ("config.json", "model.safetensors"):
+    assert_one_error_line(run("translate", "run", "ABC", cwd=folder), "got 'A'")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (tmp_path / name).write_bytes((folder / "run" / name).read_bytes())
-    arrays, _ = checkpoint.load(tmp_path / "model.safetensors")
-    checkpoint.save(tmp_path / "model.safetensors", {**arrays, "generator.bias": np.zeros(3)})
-    done = run("translate", "abc", "--run", str(tmp_path))
-    assert done.returncode == 2
-    assert "generator.bias has shape (3,)" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["train", "nonsense"], ["demo", "--nonsense"], ["train", "copy", "--steps", "0"]]
-)
-def test_what_the_parser_rejects_ends_with_2(arguments):
-    done = run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-
-
-def test_help_names_the_commands_and_imports_nothing_slow():
-    done = run("--help")
-    assert done.returncode == 0
-    assert all(name in done.stdout for name in ("demo", "train", "translate", "gradcheck", "plot"))
-    code = (
-        "import sys, attention_numpy.__main__; print([m for m in ('tqdm', 'torch', 'matplotlib') if m in sys.modules])"
+    path = tmp_path / "model.safetensors"
+    arrays, metadata = read_safetensors(path)
+    write_safetensors(path, {**arrays, "generator.bias": np.zeros(3)}, metadata)
+    assert_one_error_line(
+        run("translate", str(tmp_path), "abc"), r"generator\.bias must be a float array of shape \(29,\)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in /proc")
+def test_the_command_line_uses_one_blas_thread_unless_told_otherwise():
+    code = (
+        "import sys; sys.argv = ['x', 'gradcheck']; import attention_numpy.cli as c; c.main(); import os;"
+        "print('threads', len(os.listdir('/proc/self/task')), os.environ['OMP_NUM_THREADS'])"
+    )
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    bare = {key: value for key, value in os.environ.items() if key not in names}
+    for more, expected in (({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare | more, check=True)
+        assert done.stdout.splitlines()[-1] in {f"threads {n} {expected}" for n in ("1", expected)}
+    imported = "import os, attention_numpy; attention_numpy.Transformer; assert 'OMP_NUM_THREADS' not in os.environ"
+    assert subprocess.run([sys.executable, "-c", imported], env=bare, check=False).returncode == 0
+
+
+def test_a_finished_demo_is_used_again_and_an_interrupted_one_is_not_lost(tmp_path):
+    code = (
+        "import sys, dataclasses, attention_numpy.recipes as r; sys.argv = ['x', 'demo', *sys.argv[1:]];"
+        "train = dataclasses.replace(r.DEMO.train, steps=4, batch_size=4, eval_count=5);"
+        "r.DEMO = dataclasses.replace(r.DEMO, train=train);"
+        "import attention_numpy.cli as c; c.main()"
+    )
+
+    def demo(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, input="", check=False)
+
+    first, again, anew = demo(), demo(), demo("--overwrite")
+    assert [d.returncode for d in (first, again, anew)] == [0, 0, 0], first.stderr + again.stderr + anew.stderr
+    assert first.stdout.count("before: ") == first.stdout.count("after: ") == 3
+    assert "the demo is trained already" in again.stderr
+    assert "before" not in again.stdout
+    assert "before" in anew.stdout
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"attention-numpy-demo"}
 
 
 @pytest.mark.slow
 def test_the_demo_learns_german_number_words(tmp_path):
-    done = run("demo", cwd=tmp_path)
+    done = run("demo", cwd=tmp_path, text="")
     assert done.returncode == 0, done.stderr
     assert "after:  zwei und vierzig\n" in done.stdout
-    exact = float(done.stdout.split("unseen numbers: ")[1].split("%")[0])
-    assert exact >= 99
-    answers = run("translate", cwd=tmp_path, text="ninety nine\nseven hundred thousand twelve\n")
-    assert answers.stdout == "neun und neunzig\nsieben hundert tausend zwölf\n"
+    assert float(re.search(r"exact match ([\d.]+)%", done.stdout)[1]) >= 99
+    answers = run(
+        "translate", "runs/attention-numpy-demo", cwd=tmp_path, text="Ninety-nine\n700,012\nseven hundred and one\n"
+    )
+    assert answers.stdout == "neun und neunzig\nsieben hundert tausend zwölf\nsieben hundert eins\n"

@@ -1,4 +1,4 @@
-"""Bad input gets one clear error each, and the model can be used afterwards."""
+"""Bad input raises one clear error, and the model can be used afterwards."""
 
 import numpy as np
 import pytest
@@ -10,16 +10,22 @@ from attention_numpy import (
     LayerNorm,
     Linear,
     MultiHeadAttention,
-    NoamSchedule,
     PositionwiseFeedForward,
     Transformer,
     TransformerConfig,
     clip_gradients,
     cross_entropy,
+    noam,
 )
 
 CONFIG = TransformerConfig(7, 9, 8, 2, 1, 12, 0.1)
 SRC, TGT = np.ones((2, 3), int), np.ones((2, 4), int)
+
+
+def part_of_a_model():
+    model = Transformer(CONFIG)
+    model.parameters()
+    model.encoder.parameters()
 
 
 def logits_of(model):
@@ -27,30 +33,30 @@ def logits_of(model):
 
 
 MODEL_INPUTS = {
-    "src too few axes": (SRC[0], TGT, r"src: shape \(3,\)"),
-    "src empty": (SRC[:0], TGT[:0], r"src: shape \(0, 3\)"),
-    "src too large": (SRC + 6, TGT, "src: id 7 met, the vocabulary has ids 0 to 6"),
-    "src negative": (SRC - 2, TGT, "src: id -1"),
-    "src float": (SRC * 1.0, TGT, "src: float64 met, an array of integer ids"),
-    "src NaN": (np.full((2, 3), np.nan), TGT, "src: float64 met"),
-    "tgt too large": (SRC, TGT + 8, "tgt: id 9"),
-    "tgt of another batch": (SRC, TGT[:1], "tgt: 1 sequences met, src has 2"),
-    "bool": (SRC > 0, TGT, "src: bool met"),
+    "src too few axes": (SRC[0], TGT, r"`src` must have the shape \(batch, time\), neither of them 0, got \(3,\)"),
+    "src empty": (SRC[:0], TGT[:0], r"`src` must .*, got \(0, 3\)"),
+    "src too large": (SRC + 6, TGT, "`src` must have ids from 0 to 6, got 7"),
+    "src negative": (SRC - 2, TGT, "`src` must have ids from 0 to 6, got -1"),
+    "src float": (SRC * 1.0, TGT, "`src` must be an array of integer ids, got float64"),
+    "src NaN": (np.full((2, 3), np.nan), TGT, "`src` must be an array of integer ids, got float64"),
+    "tgt too large": (SRC, TGT + 8, "`tgt` must have ids from 0 to 8, got 9"),
+    "tgt of another batch": (SRC, TGT[:1], "`tgt` must have as many sequences as `src` = 2, got 1"),
+    "bool": (SRC > 0, TGT, "`src` must be an array of integer ids, got bool"),
 }
 
 
 @pytest.mark.parametrize("case", MODEL_INPUTS)
-def test_wrong_ids_are_named_and_nothing_is_kept(case):
+def test_wrong_ids_are_named_and_nothing_is_saved(case):
     src, tgt, message = MODEL_INPUTS[case]
     model = Transformer(CONFIG)
     with pytest.raises(ValueError, match=message):
         model(src, tgt)
-    assert not any(layer._stack for _, layer in model.named_layers())
+    assert not any(layer._saved for _, layer in model.named_modules())
 
 
-def test_backward_before_forward_or_twice_is_an_error_of_its_own():
+def test_backward_before_forward_or_twice_raises_an_error_of_its_own():
     model = Transformer(CONFIG)
-    with pytest.raises(BackwardError, match="no forward pass left to undo"):
+    with pytest.raises(BackwardError, match="no forward pass to backpropagate"):
         model.backward(np.zeros((2, 4, 9), np.float32))
     logits = logits_of(model)
     model.backward(np.zeros_like(logits))
@@ -68,7 +74,7 @@ def test_backward_before_forward_or_twice_is_an_error_of_its_own():
 def test_a_gradient_that_does_not_fit_is_refused_and_the_right_one_may_follow(wrong):
     model = Transformer(CONFIG)
     logits = logits_of(model)
-    with pytest.raises(ValueError, match="dy: "):
+    with pytest.raises(ValueError, match="`dy` must be float32 of shape"):
         model.backward(wrong)
     model.backward(np.ones_like(logits))
     assert model.parameters().grad.any()
@@ -77,12 +83,16 @@ def test_a_gradient_that_does_not_fit_is_refused_and_the_right_one_may_follow(wr
 @pytest.mark.parametrize(
     ("layer", "x", "message"),
     [
-        (Linear(3, 2), np.ones((2, 4), np.float32), "x: shape .2, 4. met, the last axis must be 3"),
-        (Linear(3, 2), np.ones((2, 3)), "x: float64 met, but the parameters are float32"),
-        (LayerNorm(3, dtype=np.float64), np.ones((2, 3), np.float32), "x: float32 met, but the parameters are float64"),
-        (LayerNorm(3), [[1.0, 2.0, 3.0]], "x: list met"),
-        (MultiHeadAttention(4, 2), np.ones((1, 2, 3), np.float32), "x: shape"),
-        (Embedding(4, 2), np.array([[4]]), "ids: id 4 met"),
+        (Linear(3, 2), np.ones((2, 4), np.float32), "`x` must have a last axis of size 3, got shape .2, 4."),
+        (Linear(3, 2), np.ones((2, 3)), "`x` must be an array of the parameters' dtype float32, got float64"),
+        (
+            LayerNorm(3, dtype=np.float64),
+            np.ones((2, 3), np.float32),
+            "`x` must be an array of the parameters' dtype float64, got float32",
+        ),
+        (LayerNorm(3), [[1.0, 2.0, 3.0]], "got list"),
+        (MultiHeadAttention(4, 2), np.ones((1, 2, 3), np.float32), "`x` must have a last axis"),
+        (Embedding(4, 2), np.array([[4]]), "`ids` must have ids from 0 to 3, got 4"),
     ],
 )
 def test_a_layer_refuses_what_does_not_fit(layer, x, message):
@@ -93,30 +103,30 @@ def test_a_layer_refuses_what_does_not_fit(layer, x, message):
 def test_a_layer_of_two_dtypes_is_refused():
     layer = PositionwiseFeedForward(4, 8)
     layer.linear2 = Linear(8, 4, dtype=np.float64)
-    with pytest.raises(ValueError, match="parameters: float32 and float64 met"):
+    with pytest.raises(ValueError, match="one dtype, got float32 and float64"):
         layer.parameters()
 
 
 def test_cross_attention_refuses_a_memory_of_another_dtype():
     layer = MultiHeadAttention(4, 2)
-    with pytest.raises(ValueError, match="memory: float64 met"):
+    with pytest.raises(ValueError, match="`memory` must be an array of the parameters' dtype float32, got float64"):
         layer.forward(np.ones((1, 2, 4), np.float32), np.ones((1, 2, 4)))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TransformerConfig(7, 9, n_layers=0), "n_layers: 0"),
-        (lambda: TransformerConfig(7, 9, norm="mid"), "norm: 'mid'"),
-        (lambda: TransformerConfig(7, 9, tie_embeddings=True), "tie_embeddings: one vocabulary"),
-        (lambda: TransformerConfig(7, 9, pad=8), "pad: id 8"),
-        (lambda: Transformer(TransformerConfig(7, 9, 8, 3)), "n_heads: 3 met, d_model = 8"),
-        (lambda: Transformer(CONFIG, dtype=np.float16), "dtype: float16"),
-        (lambda: Dropout(1.0), "dropout: 1.0"),
-        (lambda: NoamSchedule(64, 0), "warmup"),
-        (lambda: Adam(Transformer(CONFIG).parameters(), betas=(0.9, 1.0)), "betas"),
-        (lambda: Adam(Transformer(CONFIG).state_dict()), "parameters: dict met"),
-        (lambda: Transformer(CONFIG).encoder.parameters(), "parameters: they belong to a larger model"),
+        (lambda: TransformerConfig(7, 9, n_layers=0), "`n_layers` must be an integer of at least 1, got 0"),
+        (lambda: TransformerConfig(7, 9, norm="mid"), "`norm` must be one of post, pre, got 'mid'"),
+        (lambda: TransformerConfig(7, 9, tie_embeddings=True), "`tie_embeddings` needs equal"),
+        (lambda: TransformerConfig(7, 9, pad_id=8), "`pad_id` must be an integer from 0 to 6, got 8"),
+        (lambda: Transformer(TransformerConfig(7, 9, 8, 3)), "`n_heads` must divide `d_model` = 8, got 3"),
+        (lambda: Transformer(CONFIG, dtype=np.float16), "`dtype` must be float32 or float64, got 'float16'"),
+        (lambda: Dropout(1.0), r"`dropout` must be in \[0, 1\), got 1.0"),
+        (lambda: noam(64, 0), "`warmup_steps` must be an integer of at least 1, got 0"),
+        (lambda: Adam(Transformer(CONFIG).parameters(), betas=(0.9, 1.0)), r"`betas` must be in \[0, 1\), got 1.0"),
+        (lambda: Adam(Transformer(CONFIG).state_dict()), "`parameters` must be what .* returns, got dict"),
+        (lambda: part_of_a_model(), "these parameters belong to a larger model"),
     ],
 )
 def test_a_wrong_setting_is_named(make, message):
@@ -127,14 +137,11 @@ def test_a_wrong_setting_is_named(make, message):
 @pytest.mark.parametrize(
     ("logits", "targets", "options", "message"),
     [
-        (np.zeros((2, 3), int), np.zeros(2, int), {}, "logits: "),
-        (np.zeros((2, 3)), np.zeros(3, int), {}, "targets: shape"),
-        (np.zeros((2, 3)), np.array([0, 3]), {}, "targets: id 3"),
-        (np.zeros((2, 3)), np.zeros(2), {}, "targets: float64"),
-        (np.zeros((2, 3)), np.zeros(2, int), {"label_smoothing": 1.0}, "label_smoothing: 1.0"),
-        (np.array([[0.0, np.nan, 1.0]]), np.zeros(1, int), {}, "NaN or infinity"),
-        (np.array([[0.0, np.inf, 1.0]]), np.zeros(1, int), {}, "NaN or infinity"),
-        (np.array([[0.0, -np.inf, 1.0]]), np.ones(1, int), {}, "probability 0"),
+        (np.zeros((2, 3), int), np.zeros(2, int), {}, "`logits` must be"),
+        (np.zeros((2, 3)), np.zeros(3, int), {}, "`targets` must have the shape"),
+        (np.zeros((2, 3)), np.array([0, 3]), {}, "`targets` must have ids from 0 to 2, got 3"),
+        (np.zeros((2, 3)), np.zeros(2), {}, "`targets` must be an array of integer ids, got float64"),
+        (np.zeros((2, 3)), np.zeros(2, int), {"label_smoothing": 1.1}, "`label_smoothing` must be in"),
     ],
 )
 def test_the_loss_refuses_what_does_not_fit(logits, targets, options, message):
@@ -142,7 +149,7 @@ def test_the_loss_refuses_what_does_not_fit(logits, targets, options, message):
         cross_entropy(logits, targets, **options)
 
 
-def test_without_a_real_target_loss_and_gradient_are_zero():
+def test_without_a_counted_target_loss_and_gradient_are_zero():
     loss, dlogits = cross_entropy(np.ones((2, 3)), np.zeros(2, int), ignore_index=0, label_smoothing=0.1)
     assert loss == 0
     assert not dlogits.any()
@@ -157,9 +164,9 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_changes_nothing():
     poisoned = {**state, "generator.bias": np.full(9, np.nan)}
     lacking = {name: value for name, value in state.items() if name != "generator.bias"}
     for wrong, message in [
-        (wider, r"src_embed.weight has shape \(7, 16\), this model's has \(7, 8\)"),
+        (wider, r"src_embed.weight must be a float array of shape \(7, 8\), got float32 of shape \(7, 16\)"),
         (deeper, r"holds decoder\.layers\.1\."),
-        (poisoned, "generator.bias holds NaN"),
+        (poisoned, "generator.bias must be finite"),
         (lacking, "lacks generator.bias"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -174,12 +181,17 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_changes_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bos": 9}, "bos: id 9"),
-        ({"beam": 0}, "beam: 0"),
-        ({"max_length": 0}, "max_length: 0"),
-        ({"temperature": 0.0}, "temperature: 0.0"),
-        ({"temperature": 1.0, "beam": 2}, "beam does not sample"),
-        ({"temperature": 1.0, "top_k": 0}, "top_k: 0"),
+        ({"bos_id": 9}, "`bos_id` must be an integer from 0 to 8, got 9"),
+        ({"beam_size": 0}, "`beam_size` must be an integer of at least 1, got 0"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` must be an integer of at least 1, got 0"),
+        ({"temperature": -0.1}, "`temperature` must be a finite number of at least 0, got -0.1"),
+        ({"temperature": np.nan}, "`temperature` must be a finite number"),
+        ({"top_k": 5}, "`top_k` must be None with `temperature` = 0"),
+        ({"length_norm": "x"}, "`length_norm` must be one of gnmt, power, got 'x'"),
+        ({"length_alpha": np.inf}, "`length_alpha` must be a finite number, got inf"),
+        ({"generator": 3}, "`generator` must be a numpy.random.Generator, got 3"),
+        ({"temperature": 1.0, "beam_size": 2}, "`beam_size` must be 1 with a temperature"),
+        ({"temperature": 1.0, "top_k": 0}, "`top_k` must be an integer of at least 1, got 0"),
     ],
 )
 def test_generate_refuses_what_does_not_fit(options, message):
@@ -187,8 +199,8 @@ def test_generate_refuses_what_does_not_fit(options, message):
         Transformer(CONFIG).generate(SRC, **options)
 
 
-def test_clipping_refuses_a_gradient_that_is_no_number():
+def test_clipping_refuses_a_nan_gradient():
     parameters = Transformer(CONFIG).parameters()
     parameters.grad[3] = np.nan
-    with pytest.raises(ValueError, match="its norm is nan"):
+    with pytest.raises(ValueError, match="the gradient norm is nan"):
         clip_gradients(parameters, 1.0)

@@ -7,9 +7,11 @@ from attention_numpy import (
     Dropout,
     Embedding,
     EncoderLayer,
-    Layer,
+    LanguageModel,
+    LanguageModelConfig,
     LayerNorm,
     Linear,
+    Module,
     MultiHeadAttention,
     PositionalEncoding,
     PositionwiseFeedForward,
@@ -29,7 +31,6 @@ from attention_numpy.functional import (
     softmax_backward,
 )
 from attention_numpy.gradcheck import check, check_layer, check_model, slope, unit
-from attention_numpy.language_model import LanguageModel, LanguageModelConfig
 
 F64 = {"dtype": np.float64}
 TOLERANCE = 1e-7
@@ -81,7 +82,7 @@ def test_a_layers_gradients_are_those_of_finite_differences(name):
     assert max(row.error for row in rows) <= TOLERANCE, rows
 
 
-def test_embeddings_gradient_adds_up_over_repeated_ids():
+def test_gradients_of_repeated_ids_add_up():
     layer, ids = Embedding(5, 4, **F64), np.array([[1, 3, 1], [1, 0, 3]])
     rows = check_layer(layer, ids)
     assert [row.name for row in rows] == ["weight"]
@@ -131,7 +132,7 @@ def test_scatter_is_the_transpose_of_the_lookup():
     np.testing.assert_allclose(dw, 1 + lookup.T @ dx, atol=1e-14)
 
 
-class Twice(Layer):
+class Twice(Module):
     """The same layers, one after the other, two times."""
 
     def __init__(self):
@@ -150,13 +151,13 @@ class Twice(Layer):
         return dy
 
 
-def test_layers_used_twice_are_right_dropout_among_them():
+def test_layers_used_twice_have_correct_gradients_dropout_included():
     twice = perturbed(Twice())
     x, weight = rng().normal(size=(2, 3, 4)), rng().normal(size=(2, 3, 4))
-    states = [layer.rng.bit_generator.state for _, layer in twice.named_layers() if isinstance(layer, Dropout)]
+    states = [layer.rng.bit_generator.state for _, layer in twice.named_modules() if isinstance(layer, Dropout)]
 
     def loss():
-        dropouts = [layer for _, layer in twice.named_layers() if isinstance(layer, Dropout)]
+        dropouts = [layer for _, layer in twice.named_modules() if isinstance(layer, Dropout)]
         for layer, state in zip(dropouts, states, strict=True):
             layer.rng.bit_generator.state = state
         value = float((twice.forward(x) * weight).sum())
@@ -166,11 +167,11 @@ def test_layers_used_twice_are_right_dropout_among_them():
     dx = twice.backward(weight)
     arrays = {name: (p.data, p.grad) for name, p in twice.named_parameters()} | {"x": (x, dx)}
     rows = check(loss, arrays)
-    twice.forget()
+    twice.clear_saved()
     assert max(row.error for row in rows) <= 1e-6, rows
 
 
-def test_two_backward_passes_add_up_and_zero_grad_forgets():
+def test_two_backward_passes_add_up_until_zero_grad():
     config = TransformerConfig(7, 9, 8, 2, 1, 12, 0.0)
     model = Transformer(config, dtype=np.float64)
     src, tgt = rng().integers(1, 7, (2, 4)), rng().integers(1, 9, (2, 4))

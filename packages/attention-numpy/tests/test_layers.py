@@ -1,4 +1,4 @@
-"""What layers promise beside right gradients: dropout's numbers, positions, the flat vector, what is kept."""
+"""Properties of layers beside their gradients: dropout statistics, positions, the flat vector, saved values."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ SRC, TGT = np.array([[1, 2, 3], [4, 5, 0]]), np.array([[1, 2, 3, 4], [1, 5, 6, 0
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_dropout_drops_this_share_and_keeps_the_mean(p):
+def test_dropout_has_its_probability_and_keeps_the_mean(p):
     layer = Dropout(p, rng=new_rng(1))
     y = layer.forward(np.ones((1000, 1001), np.float32))
     values = np.unique(y)
@@ -34,7 +34,7 @@ def test_dropout_drops_this_share_and_keeps_the_mean(p):
     np.testing.assert_array_equal(layer.backward(np.ones_like(y)), y)
 
 
-def test_dropout_is_undone_with_the_mask_of_its_own_call():
+def test_backward_of_dropout_uses_the_mask_of_its_own_call():
     layer, x = Dropout(0.5, rng=new_rng(1)), np.ones((4, 50))
     first, second = layer.forward(x), layer.forward(x)
     assert (first != second).any()
@@ -95,7 +95,7 @@ def test_embedding_scales_by_the_root_of_d_model():
     np.testing.assert_allclose(layer.forward(ids), 4 * layer.weight.data[ids], rtol=1e-15)
 
 
-def test_attention_equals_torchs_with_a_mask_of_any_kind():
+def test_attention_equals_torchs_with_any_mask():
     rng = np.random.default_rng(0)
     layer = MultiHeadAttention(12, 3, dtype=np.float64).eval()
     theirs = torch.nn.MultiheadAttention(12, 3, batch_first=True, dtype=torch.float64)
@@ -108,13 +108,13 @@ def test_attention_equals_torchs_with_a_mask_of_any_kind():
         attn_mask=torch.tensor(~mask.reshape(6, 4, 5)),
         average_attn_weights=False,
     )
-    seen = {}
+    weights_of = {}
     layer.name = "here"
-    np.testing.assert_allclose(layer.forward(x, memory, mask, seen), wanted.detach().numpy(), atol=1e-13)
-    np.testing.assert_allclose(seen["here"], weights.detach().numpy(), atol=1e-13)
+    np.testing.assert_allclose(layer.forward(x, memory, mask, weights_of), wanted.detach().numpy(), atol=1e-13)
+    np.testing.assert_allclose(weights_of["here"], weights.detach().numpy(), atol=1e-13)
 
 
-def test_the_decoder_does_not_see_the_future_nor_padding():
+def test_the_decoder_attends_neither_to_the_future_nor_to_padding():
     model = Transformer(CONFIG, dtype=np.float64).eval()
     base = model(SRC, TGT)
     later = TGT.copy()
@@ -130,7 +130,7 @@ def test_parameters_and_gradients_are_views_into_two_vectors():
     model = Transformer(CONFIG)
     vector = model.parameters()
     assert model.parameters() is vector
-    assert sum(p.data.size for p in vector.named.values()) == len(vector) == vector.data.size
+    assert sum(p.data.size for p in vector.named.values()) == model.num_parameters() == len(vector) == vector.data.size
     model.encoder.layers[0].self_attn.in_proj_weight.data[...] = 7
     assert (vector.data == 7).sum() == 3 * 8 * 8
     vector.grad[...] = 3
@@ -148,10 +148,10 @@ def test_tied_embeddings_are_one_matrix_under_three_names_and_their_gradients_ad
     total = sum(apart.grad_dict()[name] for name in names)
     for name in names:
         np.testing.assert_allclose(tied.grad_dict()[name], total, atol=1e-14)
-    assert len(apart.parameters()) - len(tied.parameters()) == 2 * 9 * 8
+    assert apart.num_parameters() - tied.num_parameters() == 2 * 9 * 8
 
 
-def test_the_state_has_torchs_names_and_goes_back_in():
+def test_the_state_has_torchs_names_and_can_be_loaded():
     model, other = Transformer(CONFIG, seed=1), Transformer(CONFIG, seed=2)
     core = torch.nn.Transformer(8, 2, 1, 1, 12, batch_first=True)
     own = {"src_embed.weight", "tgt_embed.weight", "generator.weight", "generator.bias"}
@@ -164,13 +164,13 @@ def test_the_state_has_torchs_names_and_goes_back_in():
     assert not (model.generator.bias.data == 9).any(), "a state is a copy"
 
 
-def test_evaluation_keeps_nothing_and_forget_drops_all():
+def test_evaluation_saves_nothing_and_clear_saved_discards_all():
     model = Transformer(CONFIG)
     model(SRC, TGT)
-    assert any(layer._stack for _, layer in model.named_layers())
-    model.forget()
+    assert any(layer._saved for _, layer in model.named_modules())
+    model.clear_saved()
     model.eval()(SRC, TGT)
-    assert not any(layer._stack for _, layer in model.named_layers())
+    assert not any(layer._saved for _, layer in model.named_modules())
 
 
 def test_the_same_seed_gives_the_same_model_and_the_same_dropout():
@@ -179,15 +179,16 @@ def test_the_same_seed_gives_the_same_model_and_the_same_dropout():
     assert (one.parameters().data != other.parameters().data).any()
 
 
-def test_recorded_weights_are_distributions_over_what_may_be_attended_to():
-    model, seen = Transformer(CONFIG, dtype=np.float64).eval(), {}
-    model(SRC, TGT, seen)
-    assert {name: w.shape for name, w in seen.items()} == {
+def test_returned_attention_weights_are_distributions_over_allowed_keys():
+    model = Transformer(CONFIG, dtype=np.float64).eval()
+    logits, intermediates = model(SRC, TGT, return_intermediates=True)
+    np.testing.assert_array_equal(logits, model(SRC, TGT))
+    assert {name: w.shape for name, w in intermediates.items()} == {
         "encoder.layers.0.self_attn": (2, 2, 3, 3),
         "decoder.layers.0.self_attn": (2, 2, 4, 4),
         "decoder.layers.0.multihead_attn": (2, 2, 4, 3),
     }
-    for weights in seen.values():
+    for weights in intermediates.values():
         np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-14)
-    assert not seen["decoder.layers.0.multihead_attn"][1, :, :, 2].any()
-    assert not np.triu(seen["decoder.layers.0.self_attn"][0, 0], 1).any()
+    assert not intermediates["decoder.layers.0.multihead_attn"][1, :, :, 2].any()
+    assert not np.triu(intermediates["decoder.layers.0.self_attn"][0, 0], 1).any()

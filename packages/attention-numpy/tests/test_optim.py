@@ -1,13 +1,13 @@
-"""Optimizers, schedules and clipping, equal to torch's over a hundred steps."""
+"""Optimizers, schedules and clipping equal torch's over a hundred steps."""
 
 import numpy as np
 import pytest
 import torch
-from attention_numpy import SGD, Adam, AdamW, LinearSchedule, NoamSchedule, Parameter, ParameterVector, clip_gradients
+from attention_numpy import SGD, Adam, AdamW, Parameter, ParameterVector, clip_gradients, cosine, linear, noam
 from attention_numpy.optim import BLOCK
 
 STEPS = 100
-NOAM = NoamSchedule(d_model=64, warmup=40, factor=2.0)
+NOAM = noam(d_model=64, warmup_steps=40, lr_scale=2.0)
 CASES = {
     "SGD": (lambda p: SGD(p, 0.1), lambda p: torch.optim.SGD(p, 0.1)),
     "SGD, momentum": (lambda p: SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)),
@@ -40,18 +40,18 @@ def test_a_hundred_steps_equal_torchs(name, relative_error):
     ours = CASES[name][0](parameters)
     leaves = [torch.tensor(v, requires_grad=True) for v in values]
     theirs = CASES[name][1](leaves)
-    noam = torch.optim.lr_scheduler.LambdaLR(theirs, lambda t: NOAM(t + 1)) if "Noam" in name else None
+    scheduler = torch.optim.lr_scheduler.LambdaLR(theirs, lambda t: NOAM(t + 1)) if "Noam" in name else None
     for _ in range(STEPS):
         for parameter, leaf in zip(named.values(), leaves, strict=True):
             gradient = 0.1 * parameter.data + rng.normal(size=parameter.data.shape)
             parameter.grad[...] = gradient
             leaf.grad = torch.tensor(gradient)
-        if noam is not None:
+        if scheduler is not None:
             assert ours.schedule(ours.t + 1) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-14)
         ours.step()
         theirs.step()
-        if noam is not None:
-            noam.step()
+        if scheduler is not None:
+            scheduler.step()
         ours.zero_grad()
         assert not parameters.grad.any()
     for parameter, leaf in zip(named.values(), leaves, strict=True):
@@ -59,16 +59,22 @@ def test_a_hundred_steps_equal_torchs(name, relative_error):
 
 
 def test_the_noam_schedule_is_the_papers():
-    schedule = NoamSchedule(d_model=512, warmup=4000)
+    schedule = noam(d_model=512, warmup_steps=4000)
     for step in (1, 10, 3999, 4000, 4001, 100_000):
         assert schedule(step) == pytest.approx(512**-0.5 * min(step**-0.5, step * 4000**-1.5), rel=1e-14)
     assert max(range(1, 20_000), key=schedule) == 4000
     assert schedule(4000) == pytest.approx(6.9877e-4, rel=1e-4)
 
 
-def test_the_linear_schedule_rises_and_falls_to_zero():
-    schedule = LinearSchedule(0.5, 10, 110)
+def test_the_linear_schedule_rises_and_decays_to_zero():
+    schedule = linear(0.5, 10, 110)
     assert [schedule(t) for t in (5, 10, 60, 110, 200)] == pytest.approx([0.25, 0.5, 0.25, 0, 0])
+
+
+def test_the_cosine_schedule_rises_and_decays_to_its_end():
+    schedule = cosine(0.5, 10, 110, end_lr=0.1)
+    assert [schedule(t) for t in (5, 10, 60, 110, 200)] == pytest.approx([0.25, 0.5, 0.3, 0.1, 0.1])
+    assert schedule(35) == pytest.approx(0.1 + 0.4 * (1 + np.cos(np.pi / 4)) / 2)
 
 
 @pytest.mark.parametrize("largest", [0.5, 1e6])
@@ -86,7 +92,7 @@ def test_clipping_equals_torchs(largest, relative_error):
         assert relative_error(parameter.grad, leaf.grad.numpy()) <= 1e-12
 
 
-def test_a_restored_optimizer_goes_on_as_if_it_had_not_stopped():
+def test_a_restored_optimizer_continues_bit_for_bit():
     rng = np.random.default_rng(3)
     gradients = rng.normal(size=(6, 5))
     ends = []

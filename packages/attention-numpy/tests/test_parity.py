@@ -39,7 +39,7 @@ class TorchTransformer:
 
     def logits(self, src, tgt):
         src, tgt = torch.tensor(src), torch.tensor(tgt)
-        scale, pad = self.config.d_model**0.5, self.config.pad
+        scale, pad = self.config.d_model**0.5, self.config.pad_id
         n, m = tgt.shape[1], src.shape[1]
         memory = self.core.encoder(
             F.embedding(src, self.leaves["src_embed.weight"]) * scale + self.table(m), src_key_padding_mask=src == pad
@@ -58,7 +58,7 @@ class TorchTransformer:
         loss = F.cross_entropy(
             logits.flatten(0, 1),
             torch.tensor(targets).flatten(),
-            ignore_index=self.config.pad,
+            ignore_index=self.config.pad_id,
             label_smoothing=label_smoothing,
         )
         loss.backward()
@@ -73,10 +73,10 @@ def cases(draw):
     n_heads = draw(st.integers(1, 4))
     d_model = n_heads * draw(st.integers(4, 9))
     tie = draw(st.booleans())
-    src_vocab = draw(st.integers(4, 12))
+    src_vocab_size = draw(st.integers(4, 12))
     config = TransformerConfig(
-        src_vocab=src_vocab,
-        tgt_vocab=src_vocab if tie else draw(st.integers(4, 12)),
+        src_vocab_size=src_vocab_size,
+        tgt_vocab_size=src_vocab_size if tie else draw(st.integers(4, 12)),
         d_model=d_model,
         n_heads=n_heads,
         n_layers=draw(st.integers(1, 3)),
@@ -93,13 +93,13 @@ def cases(draw):
 def batch(config, shape, padding, rng):
     """src, target inputs and targets, padded in the way asked for."""
     size, m, n = shape
-    src, tgt = rng.integers(1, config.src_vocab, (size, m)), rng.integers(1, config.tgt_vocab, (size, n + 1))
+    src, tgt = rng.integers(1, config.src_vocab_size, (size, m)), rng.integers(1, config.tgt_vocab_size, (size, n + 1))
     for ids in (src, tgt):
         for row in ids:
             if padding == "ragged":
-                row[rng.integers(1, len(row) + 1) :] = config.pad
+                row[rng.integers(1, len(row) + 1) :] = config.pad_id
             elif padding == "anywhere":
-                row[1:][rng.random(len(row) - 1) < 0.3] = config.pad
+                row[1:][rng.random(len(row) - 1) < 0.3] = config.pad_id
     tgt[0, 1] = 1  # at least one target counts
     return src, tgt[:, :-1], tgt[:, 1:]
 
@@ -107,7 +107,7 @@ def batch(config, shape, padding, rng):
 def perturbed(config, rng, dtype=np.float64):
     """A model with every bias and gain away from its default."""
     model = Transformer(config, seed=int(rng.integers(1000)), dtype=dtype)
-    model.parameters().data += rng.normal(0, 0.2, len(model.parameters()))
+    model.parameters().data += rng.normal(0, 0.2, model.num_parameters())
     return model
 
 
@@ -121,7 +121,7 @@ def test_logits_loss_and_every_gradient_equal_torchs(relative_error, case, label
     their_logits, their_loss, theirs = TorchTransformer(model).loss_and_gradients(src, tgt, targets, label_smoothing)
 
     logits = model(src, tgt)
-    loss, dlogits = cross_entropy(logits, targets, label_smoothing=label_smoothing, ignore_index=config.pad)
+    loss, dlogits = cross_entropy(logits, targets, label_smoothing=label_smoothing, ignore_index=config.pad_id)
     model.backward(dlogits)
 
     assert relative_error(logits, their_logits) <= TOLERANCE
@@ -162,7 +162,7 @@ def test_logits_loss_and_every_gradient_equal_the_recorded_ones(golden_file, rel
     found = np.load(golden_file("transformer_f64_a.npz"))
     meta = json.loads(str(found["meta"]))
     sizes = (meta["vocab"], meta["vocab"], meta["d_model"], meta["heads"], meta["layers"], meta["d_ff"])
-    config = TransformerConfig(*sizes, 0.0, tie_embeddings=True, pad=meta["pad"])
+    config = TransformerConfig(*sizes, 0.0, tie_embeddings=True, pad_id=meta["pad"])
     model = Transformer(config, dtype=np.float64)
     embeddings = ("src_embed.weight", "tgt_embed.weight", "generator.weight")
     state = {name[2:]: found[name] for name in found if name.startswith("w/") and name != "w/emb"}
@@ -171,7 +171,7 @@ def test_logits_loss_and_every_gradient_equal_the_recorded_ones(golden_file, rel
     assert (
         relative_error(model.encode(found["src"])[found["src"] != 0], found["memory"][found["src"] != 0]) <= TOLERANCE
     )
-    model.forget()
+    model.clear_saved()
     src, tgt = found["src"], found["tgt"]
     logits, loss, gradients = run(model, src, tgt[:, :-1], tgt[:, 1:], meta["label_smoothing"])
     real = tgt[:, 1:] != 0
@@ -279,7 +279,7 @@ def test_with_fixed_dropout_masks_in_every_place_all_gradients_are_equal(norm, r
     src[1, 4:] = 0
     logits = model(src, tgt)
     masks = {
-        name: [keep for (keep,) in layer._stack] for name, layer in model.named_layers() if isinstance(layer, Dropout)
+        name: [keep for keep, *_ in layer._saved] for name, layer in model.named_modules() if isinstance(layer, Dropout)
     }
     # a layer drops after each sub-layer, in each attention and in the feed-forward network; embeddings twice
     assert len(masks) == 1 + 2 * 4 + 2 * 6

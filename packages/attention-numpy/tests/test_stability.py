@@ -1,23 +1,25 @@
-"""Extreme numbers, masked rows, dtypes, and the hunt for the first NaN."""
-
-import json
+"""Extreme values, masked rows, dtypes, and the module that produced the first NaN."""
 
 import numpy as np
 import pytest
 from attention_numpy import (
     Adam,
+    AnomalyError,
+    DataConfig,
     LayerNorm,
     Linear,
+    ModelConfig,
     MultiHeadAttention,
-    NoamSchedule,
+    TrainConfig,
+    Trainer,
     Transformer,
     TransformerConfig,
     clip_gradients,
     cross_entropy,
+    detect_anomaly,
+    noam,
 )
-from attention_numpy.anomaly import AnomalyError, detect_anomaly
 from attention_numpy.functional import erf, log_softmax, softmax, softmax_backward
-from attention_numpy.training import TrainConfig, Trainer
 
 SMALL = TransformerConfig(11, 13, 16, 4, 2, 32, 0.1)
 
@@ -115,7 +117,7 @@ def test_erf_equals_the_standard_librarys():
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_a_training_step_stays_in_its_dtype_and_raises_no_floating_point_error(dtype, norm):
     model = Transformer(TransformerConfig(11, 13, 16, 4, 2, 32, 0.1, norm=norm), dtype=dtype)
-    optimizer = Adam(model.parameters(), schedule=NoamSchedule(16, 10))
+    optimizer = Adam(model.parameters(), schedule=noam(16, 10))
     rng = np.random.default_rng(0)
     with spy(model) as dtypes:
         losses = [training_step(model, optimizer, rng) for _ in range(3)]
@@ -129,19 +131,19 @@ class spy:
     """Collects the dtypes of all that layers put out, forward and backward."""
 
     def __init__(self, model):
-        self.layers, self.seen = [layer for _, layer in model.named_layers()], set()
+        self.layers, self.dtypes = [layer for _, layer in model.named_modules()], set()
 
     def __enter__(self):
         for layer in self.layers:
             for name in ("forward", "backward"):
                 layer.__dict__[name] = self.wrapped(getattr(layer, name))
-        return self.seen
+        return self.dtypes
 
     def wrapped(self, method):
         def call(*arguments, **keywords):
             result = method(*arguments, **keywords)
             values = result if isinstance(result, tuple) else (result,)
-            self.seen |= {v.dtype for v in values if isinstance(v, np.ndarray)}
+            self.dtypes |= {v.dtype for v in values if isinstance(v, np.ndarray)}
             return result
 
         return call
@@ -161,14 +163,14 @@ class spy:
         ("generator.bias", "forward", "generator"),
     ],
 )
-def test_the_layer_that_made_the_first_nan_is_named(broken, pass_, name):
+def test_the_module_that_produced_the_first_nan_is_named(broken, pass_, name):
     model = Transformer(SMALL)
     model.parameters().named[broken].data.reshape(-1)[:] = np.nan
     with detect_anomaly(model), pytest.raises(AnomalyError, match=rf"{pass_} pass of {name}$"):
         training_step(model, Adam(model.parameters()), np.random.default_rng(0))
 
 
-def test_a_nan_made_on_the_way_back_is_named_too():
+def test_a_nan_in_the_backward_pass_is_named_too():
     model = Transformer(SMALL)
     layer = model.encoder.layers[0].feed_forward.linear2
     right = layer.backward
@@ -177,13 +179,13 @@ def test_a_nan_made_on_the_way_back_is_named_too():
         training_step(model, Adam(model.parameters()), np.random.default_rng(0))
 
 
-def test_a_nan_that_came_in_is_no_layers_fault():
+def test_a_nan_in_the_input_is_reported_as_such():
     model = Transformer(SMALL)
     with detect_anomaly(model), pytest.raises(AnomalyError, match="input of the backward pass of Transformer"):
         model.backward(model(np.ones((1, 2), int), np.ones((1, 2), int)) * np.float32(np.nan))
 
 
-def test_an_overflow_is_named_by_the_layer_in_which_it_happened():
+def test_an_overflow_is_named_by_its_module():
     model = Transformer(SMALL)
     model.parameters().named["encoder.layers.0.linear2.bias"].data[:] = 3e38
     model.parameters().named["encoder.layers.0.norm2.weight"].data[:] = 1e30
@@ -193,14 +195,14 @@ def test_an_overflow_is_named_by_the_layer_in_which_it_happened():
 
 def test_a_nan_in_a_gradient_alone_is_named():
     layer = Linear(2, 2)
-    layer.name_layers()
+    layer.name_modules()
     layer.weight.grad[0, 0] = np.inf
     x = np.ones((1, 2), np.float32)
     with detect_anomaly(layer), pytest.raises(AnomalyError, match="gradient of weight in the backward pass of Linear"):
         layer.backward(layer.forward(x))
 
 
-def test_watching_ends_with_the_block_and_changes_no_number():
+def test_detection_ends_with_the_block_and_changes_no_value():
     losses = []
     for watched in (False, True):
         model = Transformer(SMALL, seed=4)
@@ -211,13 +213,14 @@ def test_watching_ends_with_the_block_and_changes_no_number():
         else:
             losses.append(training_step(model, optimizer, rng))
     assert losses[0] == losses[1]
-    assert not any("forward" in vars(layer) or "backward" in vars(layer) for _, layer in model.named_layers())
+    assert not any("forward" in vars(layer) or "backward" in vars(layer) for _, layer in model.named_modules())
 
 
-def test_a_trainer_that_watches_stops_with_the_name(tmp_path):
-    trainer = Trainer(TrainConfig(steps=3, batch=4, d_model=16, d_ff=16), anomalies=True)
+def test_a_trainer_that_detects_anomalies_stops_with_the_name(tmp_path):
+    train = TrainConfig(steps=3, batch_size=4, eval_count=5)
+    trainer = Trainer(ModelConfig(d_model=16, d_ff=16), train, DataConfig(), detect_anomalies=True)
     trainer.step()
     trainer.model.parameters().named["decoder.layers.1.linear2.bias"].data[3] = np.inf
     with pytest.raises(AnomalyError, match=r"decoder\.layers\.1\.linear2"):
-        trainer.run(tmp_path)
-    assert json.dumps(trainer.curve) == "[]"
+        trainer.fit(tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""

@@ -1,1 +1,34 @@
-"""What several papers need and none is about: data sets by name, figures, and a timer for two sides in turn."""
+"""Shared utilities of the dlpapers repository: datasets by name, figures, and a benchmark timer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlpapers_shared import data, timing, viz
+
+    __version__: str
+
+__all__ = ["data", "timing", "viz"]
+
+_EXPORTS = {"data": "dlpapers_shared.data", "timing": "dlpapers_shared.timing", "viz": "dlpapers_shared.viz"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a module, or read the version, when it is first used."""
+    if name == "__version__":
+        from importlib import metadata
+
+        value: Any = metadata.version("dlpapers-shared")
+    elif name in _EXPORTS:
+        value = importlib.import_module(_EXPORTS[name])
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not."""
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,8 +1,7 @@
-"""Data sets by name: on this machine if they are here, else from where they are published.
+"""Datasets by name: `fetch` returns the path of a file, from this machine or downloaded once.
 
-`registry.toml` says of every name where it is published, its size and sha256, its licence and whom to cite.
-A name is looked for in the folder `$DLPAPERS_DATA_DIR`, then in the user's cache, then downloaded into the
-cache. Whatever is returned has the registered sha256.
+A name is looked up in the folder `$DLPAPERS_DATA_DIR`, then in the cache, then downloaded into the cache. Every file
+that is returned has the registered sha256.
 
     path = fetch("text/tinyshakespeare.txt")
     train, validation = split(read_text("text/tinyshakespeare.txt"), 0.9)
@@ -13,207 +12,143 @@ from __future__ import annotations
 import difflib
 import gzip
 import os
-import tomllib
 import zipfile
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from dlpapers_shared.files import replacing
+from dlpapers_shared._common.atomic import atomic_write
+from dlpapers_shared._common.errors import check_fraction
+from dlpapers_shared.download import download, is_registered
+from dlpapers_shared.registry import DataError, Entry, read_registry
 
-if TYPE_CHECKING:
-    import pooch  # type: ignore[import-untyped]
-
-STALL = 30.0
-"""Seconds without a byte after which a download is given up."""
+__all__ = ["DataError", "Entry", "cache_dir", "data_dir", "entry", "fetch", "find", "is_registered", "names",
+           "read_text", "registry", "split"]  # fmt: skip
 
 Text = TypeVar("Text", str, bytes, list[Any])
 
 
-class DataError(ValueError):
-    """A file that cannot be had, or is not what is registered. The message is one line and says what to do."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the registry says of one file. `bytes` is None where only its sha256 is known.
-
-    `archive` is the name of the zip that holds the file; `url` is then the zip's.
-    """
-
-    name: str
-    url: str
-    sha256: str
-    bytes: int | None
-    licence: str
-    citation: str
-    about: str
-    archive: str | None = None
-
-
 @cache
 def registry() -> dict[str, Entry]:
-    """Every registered file by its name, members of zips too, in the order of `registry.toml`."""
-    text = resources.files("dlpapers_shared").joinpath("registry.toml").read_text(encoding="utf-8")
-    entries = {}
-    for source in tomllib.loads(text)["source"]:
-        for name, file in source.pop("files").items():
-            members = file.pop("members", {})
-            entries[name] = Entry(**{"name": name, "bytes": None} | source | file)
-            for member, sha256 in members.items():
-                entries[member] = Entry(member, file["url"], sha256, None, **source, archive=name)
-    return entries
+    """Return every registered file by its name."""
+    return read_registry()
 
 
 def entry(name: str) -> Entry:
-    """What is registered under a name; DataError with the nearest name if nothing is."""
+    """Return what is registered under a name. Raises: DataError with the nearest name if nothing is."""
     known = registry()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else "`dlpapers-data list` shows what is"
-        raise DataError(f"name: {name!r} is not in the registry; {hint}")
+        hint = f"Did you mean {near[0]!r}?" if near else "`dlpapers-data list` shows them"
+        raise DataError(f"`name` must be in the registry, got {name!r}. {hint}")
     return known[name]
 
 
+def names(selection: Iterable[str]) -> list[str]:
+    """Return the registered names of a selection: names, and folders such as "mt", which stand for all files in them.
+
+    Raises: DataError for what is neither.
+    """
+    chosen: dict[str, None] = {}
+    for name in selection:
+        inside = [known for known in registry() if known.startswith(f"{name.rstrip('/')}/")]
+        chosen.update(dict.fromkeys(inside or [entry(name).name]))
+    return list(chosen)
+
+
 def data_dir() -> Path | None:
-    """The folder in `$DLPAPERS_DATA_DIR`, which is looked at first and never written to; None when unset."""
-    folder = os.environ.get("DLPAPERS_DATA_DIR")
-    return Path(folder).expanduser() if folder else None
+    """Return the folder `$DLPAPERS_DATA_DIR`, which is searched first and never written to, or None if it is unset.
+
+    Raises: DataError if the variable does not name a folder.
+    """
+    value = os.environ.get("DLPAPERS_DATA_DIR")
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"`DLPAPERS_DATA_DIR` must be a folder, got {value!r}. Correct it or unset it")
+    return folder
 
 
 def cache_dir() -> Path:
-    """The folder of the user's cache that downloads go to."""
-    import pooch
+    """Return the folder of downloads: `$DLPAPERS_CACHE_DIR`, or `dlpapers` in the user's cache."""
+    import pooch  # type: ignore[import-untyped]
 
-    return Path(pooch.os_cache("dlpapers"))
+    value = os.environ.get("DLPAPERS_CACHE_DIR")
+    return Path(value).expanduser() if value else Path(pooch.os_cache("dlpapers"))
 
 
 def find(name: str) -> Path | None:
-    """Where the file already is, unchecked: in `data_dir()`, else in `cache_dir()`; None if in neither."""
+    """Return the path of a file in `data_dir()` or else in `cache_dir()`, without a check of its content, or None."""
     wanted = entry(name).name
     folders = [folder for folder in (data_dir(), cache_dir()) if folder is not None]
     return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """The path of a registered file, downloaded if it is not on this machine (with a progress bar on a terminal).
+    """Return the path of a registered file, which is downloaded if it is not on this machine.
 
-    DataError: an unknown name; a file in `$DLPAPERS_DATA_DIR` that is not the registered one; a dead link; a
-    download that stalls, breaks off or has another sha256. The cache then holds no part of it. A file in the
-    cache that was spoilt is fetched again.
+    progress: show a progress bar on a terminal. A download that fails is retried, continues where it stopped, and
+    is made once if several processes ask for the same file. A corrupt file in the cache is downloaded again.
+    Raises: DataError for an unknown name, for a file in `$DLPAPERS_DATA_DIR` that is not the registered one, and for
+    every failure to download or to store it. The cache never holds an incomplete file under its name.
     """
     wanted = entry(name)
     found = find(name)
     if found is not None and is_registered(found, wanted):
         return found
-    if found is not None and found != cache_dir() / name:
-        raise DataError(
-            f"{found} is not the registered {name}: its sha256 differs; delete it or unset DLPAPERS_DATA_DIR"
-        )
+    target = cache_dir() / name
+    if found is not None and found != target:
+        raise DataError(f"{found}: its sha256 is not the registered one. Delete it or unset DLPAPERS_DATA_DIR")
     if wanted.archive is not None:
-        return _extract(wanted, fetch(wanted.archive, progress))
-    return _download(wanted, progress)
-
-
-def is_registered(path: Path, wanted: Entry) -> bool:
-    """Whether the file at `path` has the size and the sha256 of the registry."""
-    import pooch
-
-    if wanted.bytes is not None and path.stat().st_size != wanted.bytes:
-        return False  # spares the hash of a half of something large
-    return bool(pooch.file_hash(str(path)) == wanted.sha256)
+        return _extract(wanted, fetch(wanted.archive, progress), target)
+    return download(wanted, cache_dir(), progress)
 
 
 def read_text(name: str) -> str:
-    """The whole text of a registered file, line breaks as they are; what ends in .gz is unpacked.
+    r"""Return the whole text of a registered file, with line ends as they are; `.gz` files are decompressed.
 
-    DataError for what is not UTF-8, and as `fetch`.
+    Raises: DataError as `fetch` does, and for a file that is not UTF-8 or not a complete gzip file.
     """
-    raw = fetch(name).read_bytes()
+    path = fetch(name)
     try:
+        raw = path.read_bytes()
         return (gzip.decompress(raw) if name.endswith(".gz") else raw).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not UTF-8 text ({error}); open fetch({name!r}) as bytes") from error
+        raise DataError(f"{name}: not UTF-8 (byte {error.start}). Open fetch({name!r}) as bytes") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def split(text: Text, fraction: float) -> tuple[Text, Text]:
-    """The first `fraction` of a text (of its characters) or list, rounded down, and the rest.
+    """Split a text or a list: the first `fraction` of its characters or items, rounded down, and the rest.
 
     >>> split("0123456789", 0.9)
     ('012345678', '9')
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction: {fraction} does not lie between 0 and 1")
+    check_fraction("fraction", fraction, zero=False)
     first = int(len(text) * Fraction(str(fraction)))  # 0.29 of 100 is 29; in floating point it would be 28
     return text[:first], text[first:]
 
 
-def _store() -> pooch.Pooch:
-    """The registry as pooch keeps it: it checks hashes, writes to temporary names and removes what failed."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")  # it would announce each download on stderr
-    files = {name: found for name, found in registry().items() if found.archive is None}
-    return pooch.create(
-        path=cache_dir(),
-        base_url="",
-        registry={name: found.sha256 for name, found in files.items()},
-        urls={name: found.url for name, found in files.items()},
-    )
-
-
-def _download(wanted: Entry, progress: bool) -> Path:
-    """Download one file into the cache; every failure becomes one DataError that says what can be done."""
-    import requests
-    from tqdm import tqdm
-
-    # the registered bytes themselves, not a compressed form that the server may prefer to send
-    headers = {"Accept-Encoding": "identity"}
-    hidden = None if progress else True  # None: a bar on a terminal only
-    otherwise = f"nothing was kept; try again later, or save the file by hand as {cache_dir() / wanted.name}"
-
-    def receive(url: str, output_file: str, store: pooch.Pooch) -> None:
-        with (
-            requests.get(url, headers=headers, timeout=STALL, stream=True) as response,
-            open(output_file, "wb") as file,
-            tqdm(desc=wanted.name, total=wanted.bytes, unit="B", unit_scale=True, disable=hidden) as bar,
-        ):
-            response.raise_for_status()
-            for chunk in response.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
-        size = Path(output_file).stat().st_size
-        if wanted.bytes is not None and size != wanted.bytes:
-            raise DataError(f"{wanted.name}: {url} sent {size:,} bytes of {wanted.bytes:,}; {otherwise}")
-        if not is_registered(Path(output_file), wanted):
-            raise DataError(f"{wanted.name}: what {url} sent has not the registered sha256; {otherwise}")
-
+def _extract(wanted: Entry, archive: Path, target: Path) -> Path:
+    """Extract one member of a zip into the cache."""
     try:
-        return Path(_store().fetch(wanted.name, downloader=receive))
-    except requests.HTTPError as error:
-        raise DataError(f"{wanted.name}: the server answered {error}; {otherwise}") from error
-    except requests.RequestException as error:
-        cause: BaseException = error
-        while cause.__context__ is not None:  # requests and urllib3 wrap what happened several times over
-            cause = cause.__context__
-        what = f"sent nothing for {STALL:g} s" if isinstance(cause, TimeoutError) else f"could not be read: {cause}"
-        raise DataError(f"{wanted.name}: {wanted.url} {what}; {otherwise}") from error
-    except OSError as error:
-        raise DataError(f"{wanted.name}: cannot be kept in {cache_dir()}: {error}") from error
-
-
-def _extract(wanted: Entry, archive: Path) -> Path:
-    """Take one member out of a zip into the cache."""
-    target = cache_dir() / wanted.name
-    with zipfile.ZipFile(archive) as held:
-        inside = [name for name in held.namelist() if Path(name).name == target.name]
-        if len(inside) != 1:
-            raise DataError(f"{wanted.name}: {archive} holds {len(inside)} files of that name")
-        with replacing(target) as temporary:
-            temporary.write_bytes(held.read(inside[0]))
+        with zipfile.ZipFile(archive) as opened:
+            inside = [name for name in opened.namelist() if Path(name).name == target.name]
+            if len(inside) != 1:
+                raise DataError(f"{wanted.name}: {archive} has {len(inside)} files of that name, expected 1")
+            content = opened.read(inside[0])
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{wanted.name}: {archive} cannot be read ({error})") from error
+    try:
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(content)
             if not is_registered(temporary, wanted):
-                raise DataError(f"{wanted.name}: what {archive} holds has not the registered sha256; nothing was kept")
+                raise DataError(f"{wanted.name}: the sha256 of the file in {archive} is not the registered one")
+    except OSError as error:
+        raise DataError(f"{wanted.name}: cannot be stored in {cache_dir()} ({error})") from error
     return target

@@ -1,77 +1,94 @@
-"""Two sides timed in turn, A B A B …, and the record of what was measured.
+"""Interleaved benchmarks (A B A B …) and the record of a measurement: results, command, versions and environment.
 
-A machine that grows slower while it measures (heat, neighbours) slows whichever side happens to run. So the
-sides take turns, each round compares times that were taken next to each other, and the median over the
-rounds is the result. CPU time counts all threads of this process; it does not see child processes.
+Each round times our code and its baselines next to each other, because a machine that slows down during the benchmark
+then slows all of them alike. A result is the median over the rounds of the speedup, with its minimum and maximum.
 
-    result = compare(lambda: mine(text), {"tiktoken": lambda: theirs(text)})
-    result.ratio("tiktoken")   # above 1: mine took less CPU time
+    result = compare(lambda: ours(text), {"tiktoken": lambda: theirs(text)})
+    result.speedup("tiktoken")   # > 1: our code took less CPU time
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from dlpapers_shared.files import replacing
+from dlpapers_shared._common.atomic import write_json
+from dlpapers_shared._common.errors import check_choice, check_integer, invalid
+from dlpapers_shared.machine import cpu_model, environment
+
+__all__ = ["Clock", "Comparison", "Seconds", "compare", "cpu_model", "environment", "timed", "write_record"]
 
 Clock = Literal["cpu", "wall"]
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """What one call took: CPU time of all threads of this process, and wall-clock time."""
+    """Duration of one call: CPU seconds of all threads of this process (child processes excluded), wall seconds."""
 
     cpu: float
     wall: float
 
     def on(self, clock: Clock) -> float:
-        """The time on one of the two clocks; ValueError for any other name."""
-        if clock not in ("cpu", "wall"):
-            raise ValueError(f"clock: {clock!r} is neither 'cpu' nor 'wall'")
+        """Return the time on one of the two clocks. Raises: ValueError for another name."""
+        check_choice("clock", clock, ("cpu", "wall"))
         return self.cpu if clock == "cpu" else self.wall
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The times of every round: `ours[i]` and `peers[name][i]` were taken next to each other."""
+    """The times of every round: `ours[i]` and `baselines[name][i]` were measured next to each other."""
 
     ours: list[Seconds]
-    peers: dict[str, list[Seconds]]
+    baselines: dict[str, list[Seconds]]
 
-    def ratios(self, peer: str, clock: Clock = "cpu") -> list[float]:
-        """Of each round, the peer's time over ours: above 1, we were faster. ValueError for an unknown peer."""
-        return [theirs.on(clock) / ours.on(clock) for ours, theirs in zip(self.ours, self.of(peer), strict=True)]
+    @property
+    def peers(self) -> dict[str, list[Seconds]]:
+        """The times of the baselines."""
+        return self.baselines
 
-    def ratio(self, peer: str, clock: Clock = "cpu") -> float:
-        """The median of `ratios`."""
-        return median(self.ratios(peer, clock))
+    def speedups(self, baseline: str, clock: Clock = "cpu") -> list[float]:
+        """Return, for each round, the time of the baseline over ours: > 1 if our code is faster."""
+        return [theirs.on(clock) / ours.on(clock) for ours, theirs in zip(self.ours, self.of(baseline), strict=True)]
 
-    def seconds(self, peer: str | None = None, clock: Clock = "cpu") -> float:
-        """The median time of a peer, or of our side when none is named."""
-        return median(times.on(clock) for times in (self.ours if peer is None else self.of(peer)))
+    def speedup(self, baseline: str, clock: Clock = "cpu") -> float:
+        """Return the median of `speedups`."""
+        return median(self.speedups(baseline, clock))
 
-    def of(self, peer: str) -> list[Seconds]:
-        """The times of one peer; ValueError for a name that was not timed."""
-        if peer not in self.peers:
-            raise ValueError(f"peer: {peer!r} was not timed; there is {', '.join(self.peers)}")
-        return self.peers[peer]
+    def columns(self, baseline: str, clock: Clock = "cpu", digits: int = 3) -> dict[str, float]:
+        """Return the columns of a result: the median speedup, its minimum and maximum over the rounds.
+
+        The numbers are rounded to `digits` significant digits.
+        """
+        found = self.speedups(baseline, clock)
+        values = {"speedup": median(found), "min": min(found), "max": max(found)}
+        return {name: float(f"{value:.{digits}g}") for name, value in values.items()}
+
+    def ratios(self, baseline: str, clock: Clock = "cpu") -> list[float]:
+        """Return `speedups(baseline, clock)`."""
+        return self.speedups(baseline, clock)
+
+    def ratio(self, baseline: str, clock: Clock = "cpu") -> float:
+        """Return `speedup(baseline, clock)`."""
+        return self.speedup(baseline, clock)
+
+    def seconds(self, baseline: str | None = None, clock: Clock = "cpu") -> float:
+        """Return the median time of a baseline, or of our code if none is named."""
+        return median(times.on(clock) for times in (self.ours if baseline is None else self.of(baseline)))
+
+    def of(self, baseline: str) -> list[Seconds]:
+        """Return the times of one baseline. Raises: ValueError for a name that was not timed."""
+        check_choice("baseline", baseline, self.baselines)
+        return self.baselines[baseline]
 
 
 def timed(call: Callable[[], object]) -> Seconds:
-    """Run a call once. Rubbish of earlier calls is collected before, so that no side pays for the other's."""
+    """Run a call once, after `gc.collect()`, so that garbage from one side is not charged to the other."""
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
     call()
@@ -80,55 +97,28 @@ def timed(call: Callable[[], object]) -> Seconds:
 
 def compare(
     ours: Callable[[], object],
-    peers: Mapping[str, Callable[[], object]],
+    baselines: Mapping[str, Callable[[], object]],
     rounds: int = 5,
     warmup: int = 1,
 ) -> Comparison:
-    """Run ours, each peer, ours, each peer …: `warmup` rounds that are not kept, then `rounds` that are.
+    """Time our code and its baselines, interleaved: `warmup` rounds that are discarded, then `rounds` that count.
 
-    A call should take a millisecond or more; for less, put a loop into it. ValueError for no peer, no round,
-    or a call that is too short for the clock.
+    A call should take at least a millisecond; put a loop into a shorter one.
+    Raises: ValueError if there is no baseline or no round, or if a call is too short for the clock.
     """
-    if not peers:
-        raise ValueError("peers: there is nothing to compare with")
-    if rounds < 1 or warmup < 0:
-        raise ValueError(f"rounds, warmup: {rounds}, {warmup}; at least 1 and 0 are needed")
-    sides = [ours, *peers.values()]
+    if not baselines:
+        raise invalid("baselines", "name at least one call", dict(baselines))
+    check_integer("rounds", rounds, 1)
+    check_integer("warmup", warmup, 0)
+    sides = [ours, *baselines.values()]
     for _ in range(warmup):
         for call in sides:
             timed(call)
     taken = [[timed(call) for call in sides] for _ in range(rounds)]
     if any(min(seconds.cpu, seconds.wall) <= 0 for row in taken for seconds in row):
-        raise ValueError("a call took no time that the clock can show; put a loop into it")
+        raise ValueError("a call took less time than the clock can measure. Put a loop into it")
     first, *others = (list(column) for column in zip(*taken, strict=True))
-    return Comparison(first, dict(zip(peers, others, strict=True)))
-
-
-def environment(*distributions: str) -> dict[str, Any]:
-    """Where and when: versions of Python and of the named distributions, CPU model, usable cores, date (UTC).
-
-    ValueError names a distribution that is not installed.
-    """
-    versions = {"python": platform.python_version()}
-    for name in distributions:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            raise ValueError(f"distributions: {name} is not installed") from None
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return {"versions": versions, "cpu": cpu_model(), "cores": usable, "date": datetime.now(UTC).date().isoformat()}
-
-
-def cpu_model() -> str:
-    """The processor's name as its maker writes it, or at least its architecture."""
-    name = ""
-    if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    elif sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        name = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return name or platform.processor() or platform.machine()
+    return Comparison(first, dict(zip(baselines, others, strict=True)))
 
 
 def write_record(
@@ -139,19 +129,21 @@ def write_record(
     seed: int | Sequence[int],
     rows: Sequence[Mapping[str, Any]],
     distributions: Sequence[str] = (),
+    dtype: str | None = None,
     note: str | None = None,
 ) -> None:
-    """Write a result as JSON: how it was made, where (`environment`), and its rows, whose keys are columns.
+    """Write a result as JSON: the command that reproduces it, the environment, and rows whose keys are columns.
 
-    Several seeds are written as `seeds`. Scalars of NumPy and torch are written as numbers. ValueError for no
-    rows, or for a value that is not finite; the file then stays as it was.
+    distributions: packages whose versions are recorded. dtype: the dtype of the computation, such as "float32".
+    Several seeds are written as `seeds`. Scalars of NumPy and torch are written as numbers.
+    Raises: ValueError if there are no rows or a value is not finite; the file then stays as it was.
     """
     if not rows:
-        raise ValueError("rows: there is nothing to record")
+        raise invalid("rows", "hold at least one row", list(rows))
     seeds = {"seed": seed} if isinstance(seed, int) else {"seeds": list(seed)}
-    found = {"title": title, "command": command, **seeds, **environment(*distributions), "rows": list(rows)}
-    if note is not None:
-        found["note"] = note
-    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False, default=lambda scalar: scalar.item())
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    plain = json.loads(json.dumps(list(rows), ensure_ascii=False, default=lambda scalar: scalar.item()))
+    found = {"title": title, "command": command, **seeds, **environment(*distributions)}
+    found |= {"dtype": dtype} if dtype is not None else {}
+    found |= {"rows": plain}
+    found |= {"note": note} if note is not None else {}
+    write_json(path, found)

@@ -1,10 +1,12 @@
-"""Generally used activation functions: value, derivative, and the paper of each.
+"""Common activation functions: value, derivative, and the paper of each.
 
-    f = ACTIVATIONS["GELU"]
-    y, slope = f.value(x), f.derivative(x)          # x: float32 or float64, any shape; both keep its dtype
+>>> f = ACTIVATIONS["ReLU"]
+>>> x = np.array([-1.0, 2.0])  # float16, float32 or float64, any shape; both results keep its dtype
+>>> f.value(x), f.derivative(x)
+(array([0., 2.]), array([0., 1.]))
 
-Every one is finite on the whole range of its dtype (but for the squared ReLU, whose value is not in it), with neither
-overflow nor 0 / 0 on the way: exponentials are taken of non-positive numbers only.
+Each is finite on the whole range of its dtype, except the squared ReLU, whose value can exceed it. No intermediate
+value overflows or becomes 0 / 0, because exponentials are taken of non-positive numbers only. NaN gives NaN.
 """
 
 from __future__ import annotations
@@ -15,8 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention_numpy.functional import erf, log_softmax, log_softmax_backward, softmax, softmax_backward
-from attention_numpy.layer import Array, Layer
+from attention_numpy._common.errors import check_integer
+from attention_numpy.functional import (
+    check_float,
+    erf,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
+from attention_numpy.module import Array, Module, check_gradient
 
 Function = Callable[[Array], Array]
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # the fixed point of 1706.02515, Eq. (14)
@@ -25,17 +35,37 @@ GELU_CUBIC = 0.044715
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of one number: value and derivative take and give arrays of one shape and dtype."""
+    """An elementwise function and its derivative, which map an array to one of the same shape and dtype.
+
+    Raises: ValueError for arrays that are not float16, float32 or float64. float16 is computed in float32.
+    """
 
     name: str
     formula: str
     paper: str
-    value: Function
-    derivative: Function
+    function: Function
+    slope: Function
+
+    def value(self, x: Array) -> Array:
+        """Return f(x)."""
+        return self._apply(self.function, x)
+
+    def derivative(self, x: Array) -> Array:
+        """Return f'(x), NaN where x is NaN."""
+        slope = self._apply(self.slope, x)
+        missing = np.isnan(x)
+        return np.where(missing, x, slope) if missing.any() else slope
+
+    def _apply(self, function: Function, x: Array) -> Array:
+        check_float("x", x)
+        if x.dtype == np.float16:
+            with np.errstate(over="ignore"):
+                return function(x.astype(np.float32)).astype(np.float16)
+        return function(x)
 
 
 def _like(x: Array, number: float) -> Array:
-    """A constant in x's dtype: a float64 factor would promote."""
+    """Return a constant in x's dtype, because a float64 factor would promote float32."""
     return np.asarray(number, x.dtype)
 
 
@@ -44,37 +74,37 @@ def _step(x: Array, at: float = 0.0) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)); for a negative x as exp(x) / (1 + exp(x)), so that exp never overflows."""
+    """Return 1 / (1 + exp(-x)); for negative x as exp(x) / (1 + exp(x)), so that exp never overflows."""
     e = np.exp(-np.abs(x))
     y: Array = np.where(x >= 0, 1, e) / (1 + e)
     return y
 
 
 def sigmoid_derivative(x: Array) -> Array:
-    """s (1 - s), as e / (1 + e)^2 with e = exp(-|x|): 1 - s would cancel."""
+    """Return s (1 - s), computed as e / (1 + e)^2 with e = exp(-|x|), because 1 - s would cancel."""
     e = np.exp(-np.abs(x))
     y: Array = e / ((1 + e) * (1 + e))
     return y
 
 
 def tanh_derivative(x: Array) -> Array:
-    """1 - tanh(x)^2 = 4 sigmoid'(2 x), without the cancellation. Past 50, tanh is constant in every dtype."""
+    """Return 1 - tanh(x)^2 = 4 sigmoid'(2 x), without cancellation. Beyond 50, tanh is constant in every dtype."""
     return 4 * sigmoid_derivative(2 * np.clip(x, -50, 50))
 
 
 def softplus(x: Array) -> Array:
-    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
+    """Return log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 def softsign_derivative(x: Array) -> Array:
-    """1 / (1 + |x|)^2; squared after the division, which cannot overflow."""
+    """Return 1 / (1 + |x|)^2, squared after the division, which cannot overflow."""
     r = 1 / (1 + np.abs(x))
     return r * r
 
 
 def leaky(slope: float) -> tuple[Function, Function]:
-    """x where positive, else slope * x; and its derivative."""
+    """Return the function max(x, 0) + slope * min(x, 0) and its derivative."""
     return (
         lambda x: np.where(x > 0, x, _like(x, slope) * x),
         lambda x: np.where(x > 0, _like(x, 1), _like(x, slope)),
@@ -82,7 +112,7 @@ def leaky(slope: float) -> tuple[Function, Function]:
 
 
 def exponential_linear(alpha: float, scale: float = 1.0) -> tuple[Function, Function]:
-    """scale * (x where positive, else alpha (exp(x) - 1)); and its derivative."""
+    """Return the function scale * (x if x > 0 else alpha (exp(x) - 1)) and its derivative."""
     return (
         lambda x: _like(x, scale) * np.where(x > 0, x, _like(x, alpha) * np.expm1(np.minimum(x, 0))),
         lambda x: _like(x, scale) * np.where(x > 0, _like(x, 1), _like(x, alpha) * np.exp(np.minimum(x, 0))),
@@ -90,7 +120,7 @@ def exponential_linear(alpha: float, scale: float = 1.0) -> tuple[Function, Func
 
 
 def celu(alpha: float) -> tuple[Function, Function]:
-    """max(x, 0) + min(0, alpha (exp(x / alpha) - 1)): the slope is continuous for every alpha."""
+    """Return the function max(x, 0) + min(0, alpha (exp(x / alpha) - 1)) and its derivative, which is continuous."""
     return (
         lambda x: np.where(x > 0, x, _like(x, alpha) * np.expm1(np.minimum(x, 0) / _like(x, alpha))),
         lambda x: np.where(x > 0, _like(x, 1), np.exp(np.minimum(x, 0) / _like(x, alpha))),
@@ -98,38 +128,38 @@ def celu(alpha: float) -> tuple[Function, Function]:
 
 
 def silu_derivative(x: Array) -> Array:
-    """s (1 + x (1 - s)), with 1 - s as sigmoid(-x)."""
+    """Return s (1 + x (1 - s)), with 1 - s computed as sigmoid(-x)."""
     y: Array = sigmoid(x) * (1 + x * sigmoid(-x))
     return y
 
 
 def normal_cdf(x: Array) -> Array:
-    """The probability that a standard normal number is below x."""
+    """Return the probability that a standard normal number is below x."""
     y: Array = _like(x, 0.5) * (1 + erf(x * _like(x, math.sqrt(0.5))))
     return y
 
 
 def gelu_derivative(x: Array) -> Array:
-    """Phi(x) + x phi(x); past 30, x phi(x) is 0 in every dtype."""
+    """Return Phi(x) + x phi(x). Beyond 30, x phi(x) is 0 in every dtype."""
     near = np.clip(x, -30, 30)
     y: Array = normal_cdf(x) + near * np.exp(_like(x, -0.5) * near * near) * _like(x, 1 / math.sqrt(2 * math.pi))
     return y
 
 
 def _gelu_angle(x: Array) -> tuple[Array, Array]:
-    """x within [-20, 20], past which tanh is constant, and the argument of tanh. Cubed by products: ** is slow."""
+    """Return x clipped to [-20, 20], where tanh is constant beyond, and its argument. `x**3` would be slower."""
     near = np.clip(x, -20, 20)
     return near, _like(x, math.sqrt(2 / math.pi)) * (near + _like(x, GELU_CUBIC) * near * near * near)
 
 
 def gelu_tanh(x: Array) -> Array:
-    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    """Return 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
     y: Array = _like(x, 0.5) * x * (1 + np.tanh(_gelu_angle(x)[1]))
     return y
 
 
 def gelu_tanh_derivative(x: Array) -> Array:
-    """The product rule: (1 + t) / 2 + x (1 - t^2) / 2 * the slope of the argument."""
+    """Return, by the product rule, (1 + t) / 2 + x (1 - t^2) / 2 * the slope of the argument of t = tanh."""
     near, angle = _gelu_angle(x)
     slope = _like(x, math.sqrt(2 / math.pi)) * (1 + _like(x, 3 * GELU_CUBIC) * near * near)
     y: Array = _like(x, 0.5) * (1 + np.tanh(angle) + near * tanh_derivative(angle) * slope)
@@ -137,19 +167,19 @@ def gelu_tanh_derivative(x: Array) -> Array:
 
 
 def mish_derivative(x: Array) -> Array:
-    """t + x (1 - t^2) sigmoid(x), with t = tanh(softplus(x)); past +-50 the second part is 0."""
+    """Return t + x (1 - t^2) sigmoid(x) with t = tanh(softplus(x)). Beyond +-50 the second term is 0."""
     p = softplus(x)
     y: Array = np.tanh(p) + np.clip(x, -50, 50) * tanh_derivative(p) * sigmoid(x)
     return y
 
 
 def hard_sigmoid(x: Array) -> Array:
-    """clip(x / 6 + 1 / 2, 0, 1)."""
+    """Return clip(x / 6 + 1 / 2, 0, 1)."""
     return np.clip(x / 6 + _like(x, 0.5), 0, 1)
 
 
 def hard_swish_derivative(x: Array) -> Array:
-    """0 to -3, (2 x + 3) / 6 between, 1 from 3."""
+    """Return 0 below -3, 1 above 3, and (2 x + 3) / 6 between."""
     near = np.clip(x, -3, 3)
     return np.where(np.abs(x) < 3, (2 * near + 3) / 6, _step(x))
 
@@ -169,7 +199,7 @@ _ALL = [
     Activation("Softsign", "x / (1 + |x|)", "Turian et al. 2009", lambda x: x / (1 + np.abs(x)), softsign_derivative),
     Activation("SiLU", "x sigmoid(x)", "1702.03118; Swish: 1710.05941", lambda x: x * sigmoid(x), silu_derivative),
     Activation("GELU", "x Phi(x)", "1606.08415", lambda x: x * normal_cdf(x), gelu_derivative),
-    Activation("GELU (tanh)", "its approximation by tanh", "1606.08415", gelu_tanh, gelu_tanh_derivative),
+    Activation("GELU (tanh)", "x Phi(x), approximated with tanh", "1606.08415", gelu_tanh, gelu_tanh_derivative),
     Activation("Mish", "x tanh(softplus(x))", "1908.08681", lambda x: x * np.tanh(softplus(x)), mish_derivative),
     Activation(
         "HardSigmoid",
@@ -198,28 +228,30 @@ ACTIVATIONS = {activation.name: activation for activation in _ALL}
 
 
 def prelu_backward(dy: Array, x: Array, slope: float) -> tuple[Array, float]:
-    """The gradients of x and of the learned slope: dslope = sum of dy * min(x, 0)   — 1502.01852, Eq. (4)."""
+    """Return the gradients of x and of the learned slope: dslope = sum of dy * min(x, 0).   (1502.01852, Eq. 4)"""
     return dy * leaky(slope)[1](x), float((dy * np.minimum(x, 0)).sum())
 
 
-# ---------------------------------------------------------------------------- of several numbers: one row at a time
+# -------------------------------------------------------------------------- functions of several elements of a row
 
 
 @dataclass(frozen=True)
 class Gate:
-    """y = a * f(b), a and b being the two halves of the last axis (torch's order); 2002.05202 writes b W first."""
+    """y = a * f(b), where a and b are the halves of the last axis, in torch's order (2002.05202: b first)."""
 
     name: str
     paper: str
     function: Activation
 
     def value(self, x: Array) -> Array:
-        """(..., 2 n) -> (..., n)."""
+        """Map (..., 2 width) to (..., width)."""
+        _check_multiple(x, 2)
         a, b = np.split(x, 2, axis=-1)
         return a * self.function.value(b)
 
     def backward(self, dy: Array, x: Array) -> Array:
-        """da = dy * f(b),  db = dy * a * f'(b),  side by side: (..., 2 n)."""
+        """Return da = dy * f(b) and db = dy * a * f'(b), concatenated: (..., 2 width)."""
+        _check_multiple(x, 2)
         a, b = np.split(x, 2, axis=-1)
         return np.concatenate([dy * self.function.value(b), dy * a * self.function.derivative(b)], -1)
 
@@ -233,35 +265,50 @@ _GATES = [
 GATES = {gate.name: gate for gate in _GATES}
 
 
+def _check_multiple(x: Array, parts: int) -> None:
+    """Raise ValueError unless x is a float array whose last axis divides into `parts`."""
+    check_float("x", x)
+    if x.ndim < 1 or x.shape[-1] % parts:
+        raise ValueError(f"`x` must have a last axis that is a multiple of {parts}, got shape {x.shape}")
+
+
 def maxout(x: Array, pieces: int) -> Array:
-    """The largest of each `pieces` neighbours (1302.4389, section 3): (..., n * pieces) -> (..., n)."""
+    """Return the maximum of each group of `pieces` neighbors: (..., width * pieces) -> (..., width).   (1302.4389)"""
+    check_integer("pieces", pieces, 1)
+    _check_multiple(x, pieces)
     found: Array = x.reshape(*x.shape[:-1], -1, pieces).max(-1)
     return found
 
 
 def maxout_backward(dy: Array, x: Array, pieces: int) -> Array:
-    """The gradient goes to the largest, the first of them where several are equal."""
+    """Return the gradient of x: dy at each group's maximum, the first one where several are equal, else 0."""
+    check_integer("pieces", pieces, 1)
+    _check_multiple(x, pieces)
     groups = x.reshape(*x.shape[:-1], -1, pieces)
     dx = np.zeros_like(groups)
     np.put_along_axis(dx, groups.argmax(-1)[..., None], dy[..., None], -1)
     return dx.reshape(x.shape)
 
 
-class Elementwise(Layer):
-    """y = f(x) as a layer: dx = dy * f'(x); x is kept."""
+class Elementwise(Module):
+    """Apply an activation function: y = f(x).
+
+    Shapes: x, y any. Backward: dx = dy * f'(x). Saved for backward: x.
+    """
 
     def __init__(self, function: Activation) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, x: Array) -> Array:
-        """Any shape to the same."""
-        self.keep(x)
+        """Return an array of the same shape."""
+        self.save_for_backward(x)
         return self.function.value(x)
 
     def backward(self, dy: Array) -> Array:
-        """Any shape to the same."""
-        (x,) = self.kept()
+        """Map the gradient of y to that of x."""
+        (x,) = self.pop_saved()
+        check_gradient(dy, x.shape, x.dtype)
         return dy * self.function.derivative(x)
 
 

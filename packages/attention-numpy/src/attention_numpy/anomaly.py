@@ -1,4 +1,4 @@
-"""Which layer made the NaN? Checks around every layer's forward and backward pass, only while asked for."""
+"""Find the module that first produced a NaN or infinity: opt-in checks around every forward and backward pass."""
 
 from __future__ import annotations
 
@@ -8,54 +8,57 @@ from typing import Any
 
 import numpy as np
 
-from attention_numpy.layer import Layer, Parameter
+from attention_numpy._common.errors import DivergenceError
+from attention_numpy.module import Module, Parameter
 
 
-class AnomalyError(ValueError):
-    """A layer made NaN or infinity."""
+class AnomalyError(DivergenceError):
+    """Raised when a module produces NaN or infinity. The message names the module."""
 
 
 @contextmanager
-def detect_anomaly(model: Layer) -> Iterator[None]:
-    """Within it, the first NaN or infinity that a layer of `model` makes raises AnomalyError with the layer's name.
+def detect_anomaly(model: Module) -> Iterator[None]:
+    """Inside the block, raise AnomalyError when a module of `model` produces the first NaN or infinity.
 
-    A layer made it if all that it was given is finite and what it returns is not. Inner layers are checked before those
-    that contain them, so the name is the innermost. Costs a pass over every input and output; outside, nothing.
+    A module produced it if all its inputs are finite and an output is not. Inner modules are checked before those that
+    contain them, so the error names the innermost. Costs a pass over every input and output.
     """
-    watched = list(model.named_layers())
-    for name, layer in watched:
-        title = name or type(layer).__name__
-        layer.__dict__["forward"] = checked(layer.forward, f"forward pass of {title}", layer is model)
-        layer.__dict__["backward"] = checked(layer.backward, f"backward pass of {title}", layer is model, layer)
+    watched = list(model.named_modules())
+    for name, module in watched:
+        title = name or type(module).__name__
+        module.__dict__["forward"] = checked(module.forward, f"forward pass of {title}", module is model)
+        module.__dict__["backward"] = checked(module.backward, f"backward pass of {title}", module is model, module)
     try:
         yield
     finally:
-        for _, layer in watched:
-            del layer.__dict__["forward"], layer.__dict__["backward"]
+        for _, module in watched:
+            del module.__dict__["forward"], module.__dict__["backward"]
 
 
 def finite(values: Iterable[Any]) -> bool:
-    """Whether all arrays among the values are free of NaN and infinity."""
+    """Return whether all arrays among the values are free of NaN and infinity."""
     return all(np.isfinite(value).all() for value in values if isinstance(value, np.ndarray))
 
 
-def checked(method: Callable[..., Any], where: str, outermost: bool, layer: Layer | None = None) -> Callable[..., Any]:
-    """The method, and a look at what it was given, what it returned and, where a layer is given, its own gradients."""
+def checked(
+    method: Callable[..., Any], where: str, outermost: bool, module: Module | None = None
+) -> Callable[..., Any]:
+    """Wrap a method with checks of its inputs, its outputs and, where a module is given, its parameters' gradients."""
 
     def call(*arguments: Any, **keywords: Any) -> Any:
-        sound = finite([*arguments, *keywords.values()])
-        if outermost and not sound:
-            raise AnomalyError(f"anomaly: NaN or infinity in the input of the {where}")
+        inputs_finite = finite([*arguments, *keywords.values()])
+        if outermost and not inputs_finite:
+            raise AnomalyError(f"NaN or infinity in the input of the {where}")
         try:
             result = method(*arguments, **keywords)
         except FloatingPointError as error:
-            raise AnomalyError(f"anomaly: {error} in the {where}") from error
-        if sound and not finite(result if isinstance(result, tuple) else [result]):
-            raise AnomalyError(f"anomaly: NaN or infinity in the output of the {where}")
-        if sound and layer is not None:
-            for key, value in vars(layer).items():
+            raise AnomalyError(f"{error} in the {where}") from error
+        if inputs_finite and not finite(result if isinstance(result, tuple) else [result]):
+            raise AnomalyError(f"NaN or infinity in the output of the {where}")
+        if inputs_finite and module is not None:
+            for key, value in vars(module).items():
                 if isinstance(value, Parameter) and not finite([value.grad]):
-                    raise AnomalyError(f"anomaly: NaN or infinity in the gradient of {key} in the {where}")
+                    raise AnomalyError(f"NaN or infinity in the gradient of {key} in the {where}")
         return result
 
     return call

@@ -1,8 +1,9 @@
-"""Are the gradients right? Analytic against numeric ones, for any layer or model, yours too.
+"""Gradient check: compare analytic gradients with finite differences, for any layer or model, yours included.
 
-from attention_numpy import Linear
-from attention_numpy.gradcheck import check_layer
-check_layer(Linear(3, 4, dtype=np.float64), rng.normal(size=(2, 3)))   # a list of Row; row.error is below 1e-7
+>>> from attention_numpy import Linear
+>>> rows = check_layer(Linear(3, 4, dtype=np.float64), np.random.default_rng(0).normal(size=(2, 3)))
+>>> [row.name for row in rows], max(row.error for row in rows) < 1e-7
+(['weight', 'bias', 'input 0'], True)
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from attention_numpy.layer import Array, Layer
+from attention_numpy.config import Norm, TransformerConfig
 from attention_numpy.layers import new_rng
 from attention_numpy.loss import cross_entropy
-from attention_numpy.model import Norm, Transformer, TransformerConfig
+from attention_numpy.model import Transformer
+from attention_numpy.module import Array, Module
 
 STEP = 1e-6
 
 
 @dataclass(frozen=True)
 class Row:
-    """One array: the slope of the loss along a random direction of length 1, computed in two ways."""
+    """The slope of the loss along a random unit direction of one array, computed in two ways."""
 
     name: str
     size: int
@@ -33,12 +35,12 @@ class Row:
 
     @property
     def error(self) -> float:
-        """|analytic - numeric| over the larger of the two (and 1e-3, below which differences are rounding)."""
+        """|analytic - numeric| divided by the larger of the two, but at least by 1e-3, where rounding errors begin."""
         return abs(self.analytic - self.numeric) / max(abs(self.analytic), abs(self.numeric), 1e-3)
 
 
 def slope(loss: Callable[[], float], array: Array, direction: Array, step: float = STEP) -> float:
-    """The central difference (L(a + h u) - L(a - h u)) / 2 h; its error is of the order h^2 + rounding / h."""
+    """Return the central difference (L(a + h u) - L(a - h u)) / 2 h, whose error is of order h^2 + rounding / h."""
     saved = array.copy()
     array += step * direction
     above = loss()
@@ -49,30 +51,31 @@ def slope(loss: Callable[[], float], array: Array, direction: Array, step: float
 
 
 def unit(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """A random direction of length 1."""
+    """Return a random direction of length 1."""
     direction = rng.standard_normal(shape)
     length: Array = direction / max(float(np.sqrt((direction * direction).sum())), 1e-300)
     return length
 
 
 def check(loss: Callable[[], float], arrays: Mapping[str, tuple[Array, Array]], *, seed: int = 0) -> list[Row]:
-    """Rows for named (array, gradient) pairs. `loss` recomputes the loss from the arrays as they stand.
+    """Return a row for each named (array, gradient) pair. `loss` recomputes the loss from the arrays as they are.
 
-    Along a random direction every element of the array counts, at two evaluations an array, whatever its size.
-    float64 is needed. Mind kinks: where a ReLU's input crosses 0 within the step, the numeric slope is wrong.
+    Every element of an array contributes to the slope along a random direction, at two evaluations per array.
+    Where a ReLU's input crosses 0 within the step, the numeric slope is wrong.
+    Raises: ValueError for arrays that are not float64.
     """
     rng, rows = new_rng(seed), []
     for name, (array, gradient) in arrays.items():
         if array.dtype != np.float64:
-            raise ValueError(f"{name}: {array.dtype} met, a step of {STEP} needs float64")
+            raise ValueError(f"`{name}` must be float64 for a step of {STEP}, got {array.dtype}")
         direction = unit(rng, array.shape)
         analytic = float((gradient * direction).sum())
         rows.append(Row(name, array.size, analytic, slope(loss, array, direction)))
     return rows
 
 
-def check_layer(layer: Layer, *inputs: Any, seed: int = 0, **keywords: Any) -> list[Row]:
-    """Rows for a layer's parameters and float inputs. The loss is the product of its output with a random array.
+def check_layer(layer: Module, *inputs: Any, seed: int = 0, **keywords: Any) -> list[Row]:
+    """Return a row for each parameter and float input of a layer. The loss is its output times a random array, summed.
 
     `layer.backward` is called once with that array; it returns the gradients of the inputs (one, a tuple, or None).
     """
@@ -96,7 +99,7 @@ def check_layer(layer: Layer, *inputs: Any, seed: int = 0, **keywords: Any) -> l
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text, a line each."""
+    """Return the rows as text, one line each."""
     width = max(len(row.name) for row in rows)
     head = f"{'parameter':{width}} {'size':>8} {'analytic':>15} {'numeric':>15} {'rel. error':>11}"
     lines = [f"{r.name:{width}} {r.size:8d} {r.analytic:15.8e} {r.numeric:15.8e} {r.error:11.1e}" for r in rows]
@@ -105,12 +108,12 @@ def table(rows: list[Row]) -> str:
 
 
 def check_model(norm: Norm, tie_embeddings: bool, dropout: float, label_smoothing: float, seed: int) -> list[Row]:
-    """Rows for every parameter of a small Transformer on padded data; with dropout, its masks are held fixed."""
+    """Return a row for each parameter of a small Transformer on padded data. Dropout masks are held fixed."""
     vocab = 11
     sizes = (vocab, vocab if tie_embeddings else 13, 16, 4, 2, 32, dropout, norm)
     model = Transformer(TransformerConfig(*sizes, tie_embeddings=tie_embeddings), seed=seed, dtype=np.float64)
     rng = new_rng(seed)
-    model.parameters().data += rng.normal(0, 0.1, len(model.parameters()))  # no gain is 1, no bias 0
+    model.parameters().data += rng.normal(0, 0.1, model.num_parameters())  # no gain is 1, no bias 0
     src, tgt = rng.integers(3, vocab, (3, 7)), rng.integers(3, vocab, (3, 6))
     src[1, 5:], tgt[2, 4:] = 0, 0
     masks = model.rng.bit_generator.state
@@ -122,7 +125,7 @@ def check_model(norm: Norm, tie_embeddings: bool, dropout: float, label_smoothin
 
     def loss() -> float:
         value, _ = loss_and_gradient()
-        model.forget()
+        model.clear_saved()
         return value
 
     model.backward(loss_and_gradient()[1])

@@ -1,73 +1,80 @@
-"""A decoder-only Transformer for plain text: the decoder of Figure 1 without attention to a source."""
+"""A decoder-only Transformer for plain text: the decoder of Figure 1 without cross-attention."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from attention_numpy.generate import sample
-from attention_numpy.layer import Array, DType, Layer, check_gradient
-from attention_numpy.layers import Embedding, LayerNorm, Linear, PositionalEncoding, check_ids, new_rng
-from attention_numpy.model import EncoderLayer, causal_mask
+from attention_numpy._common.errors import check_integer
+from attention_numpy.blocks import EncoderLayer
+from attention_numpy.config import MAX_SEED, LanguageModelConfig
+from attention_numpy.layers import Embedding, LayerNorm, Linear, PositionalEncoding, new_rng
+from attention_numpy.model import as_batch, causal_mask, check_dtype
+from attention_numpy.module import Array, DType, Intermediates, Module, check_gradient
 
 
-@dataclass(frozen=True)
-class LanguageModelConfig:
-    """The sizes of a language model."""
+class LanguageModel(Module):
+    """Decoder-only model: logits_t = generator(layers(embed(ids_1 .. ids_t))).
 
-    vocab: int
-    d_model: int = 128
-    n_heads: int = 4
-    n_layers: int = 2
-    d_ff: int = 512
-    dropout: float = 0.1
-    norm: Literal["post", "pre"] = "pre"
-
-
-class LanguageModel(Layer):
-    """logits_t = generator(layers(embed(ids_1 .. ids_t))): each position sees itself and what is to its left.
-
-    ids: (batch, n); logits: (batch, n, vocab). A layer of the decoder without cross-attention is an encoder layer
-    with a causal mask. Backward: the parts in reverse.
+    Shapes: ids (batch, time); logits (batch, time, vocab). Each position attends to itself and to what is left of it.
+    A decoder layer without cross-attention is an encoder layer with a causal mask.
+    Backward: the parts in reverse order.
     """
 
     def __init__(self, config: LanguageModelConfig, *, seed: int = 0, dtype: DType = np.float32) -> None:
         super().__init__()
+        check_dtype(dtype)
+        check_integer("seed", seed, 0, MAX_SEED)
         self.config = c = config
-        self.rng = rng = new_rng(seed)
-        self.embed = Embedding(c.vocab, c.d_model, rng=rng, dtype=dtype)
+        self.rng = rng = new_rng(seed)  # samples the parameters, then the dropout masks
+        self.embed = Embedding(c.vocab_size, c.d_model, rng=rng, dtype=dtype)
         self.position = PositionalEncoding(c.d_model, c.dropout, rng=rng)
         sizes = (c.d_model, c.n_heads, c.d_ff, c.dropout, c.norm)
         self.layers = [EncoderLayer(*sizes, rng=rng, dtype=dtype) for _ in range(c.n_layers)]
         self.norm = LayerNorm(c.d_model, dtype=dtype) if c.norm == "pre" else None
-        self.generator = Linear(c.d_model, c.vocab, rng=rng, dtype=dtype)
-        self.name_layers()
-        self.parameters()
+        self.generator = Linear(c.d_model, c.vocab_size, rng=rng, dtype=dtype)
+        self.name_modules()
 
-    def forward(self, ids: npt.ArrayLike, seen: dict[str, Array] | None = None) -> Array:
-        """(batch, n) -> logits (batch, n, vocab)."""
-        ids = np.asarray(ids)
-        if ids.ndim != 2 or 0 in ids.shape:
-            raise ValueError(f"ids: shape {ids.shape} met, (batch, length) is needed, neither of them 0")
-        check_ids("ids", ids, self.config.vocab)
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The dtype of the parameters, and so of everything that is computed."""
+        return self.generator.weight.data.dtype
+
+    @overload
+    def __call__(self, ids: npt.ArrayLike, *, return_intermediates: Literal[False] = ...) -> Array: ...
+    @overload
+    def __call__(self, ids: npt.ArrayLike, *, return_intermediates: Literal[True]) -> tuple[Array, Intermediates]: ...
+    def __call__(
+        self, ids: npt.ArrayLike, *, return_intermediates: bool = False
+    ) -> Array | tuple[Array, Intermediates]:
+        """Run the forward pass."""
+        return self.forward(ids, return_intermediates=return_intermediates)
+
+    def forward(self, ids: npt.ArrayLike, *, return_intermediates: bool = False) -> Array | tuple[Array, Intermediates]:
+        """Return the logits, (batch, time, vocab).
+
+        return_intermediates: also return every layer's attention weights (batch, heads, time, time), by its name.
+        """
+        ids = as_batch("ids", ids, self.config.vocab_size)
+        intermediates: Intermediates | None = {} if return_intermediates else None
         x = self.position.forward(self.embed.forward(ids))
         mask = causal_mask(ids.shape[1])
         for layer in self.layers:
-            x = layer.forward(x, mask, seen)
+            x = layer.forward(x, mask, intermediates)
         if self.norm is not None:
             x = self.norm.forward(x)
         logits: Array = self.generator.forward(x)
-        self.keep(logits.shape)
-        return logits
+        self.save_for_backward(logits.shape)
+        return logits if intermediates is None else (logits, intermediates)
 
     def backward(self, dlogits: Array) -> None:
-        """Add the gradient of the loss to every parameter's, given its gradient by the logits."""
-        (shape,) = self.kept()
-        check_gradient(dlogits, shape, self.parameters().data.dtype)
+        """Add the gradient of the loss to every parameter's gradient, given the gradient of the logits."""
+        if self._saved:  # checked before anything is popped: a correct gradient may still follow
+            check_gradient(dlogits, self._saved[-1][0], self.dtype)
+        self.pop_saved()
         dx = self.generator.backward(dlogits)
         if self.norm is not None:
             dx = self.norm.backward(dx)
@@ -75,39 +82,28 @@ class LanguageModel(Layer):
             dx = layer.backward(dx)
         self.embed.backward(self.position.backward(dx))
 
-    def state_dict(self) -> dict[str, Array]:
-        """Every parameter by name, copied."""
-        return self.parameters().state_dict()
-
-    def grad_dict(self) -> dict[str, Array]:
-        """Every gradient by the same name, copied."""
-        return self.parameters().grad_dict()
-
-    def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
-        """The inverse of state_dict."""
-        self.parameters().load_state_dict(state)
-
     def generate(
-        self, prompt: list[int], length: int, *, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+        self,
+        prompt: npt.ArrayLike,
+        max_new_tokens: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: np.random.Generator | None = None,
     ) -> list[int]:
-        """`length` ids that continue the prompt, sampled one by one with a key/value cache."""
-        if not prompt:
-            raise ValueError("prompt: at least one id is needed")
-        check_ids("prompt", np.asarray(prompt), self.config.vocab)
-        was_training, rng = self.training, new_rng(seed)
-        self.eval()
-        try:
-            caches = [layer.self_attn.new_cache(1, len(prompt) + length) for layer in self.layers]
-            ids = list(prompt)
-            for position in range(len(prompt) + length - 1):
-                x = self.position.forward(self.embed.forward(np.array([[ids[position]]])), start=position)
-                for layer, cache in zip(self.layers, caches, strict=True):
-                    attend = layer.self_attn
-                    x = layer.around(x, lambda y, a=attend, c=cache: a.step(y, c), layer.norm1, layer.dropout1)  # type: ignore[misc]
-                    x = layer.around(x, layer.feed_forward.forward, layer.norm2, layer.dropout2)
-                if position + 1 == len(ids):
-                    x = x if self.norm is None else self.norm.forward(x)
-                    ids += sample(self.generator.forward(x)[0], temperature, top_k, rng).tolist()
-            return ids[len(prompt) :]
-        finally:
-            self.train(was_training)
+        """Return the ids that continue the prompt. See `generate.stream_tokens`."""
+        return list(self.stream(prompt, max_new_tokens, temperature=temperature, top_k=top_k, generator=generator))
+
+    def stream(
+        self,
+        prompt: npt.ArrayLike,
+        max_new_tokens: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> Iterator[int]:
+        """Yield the ids that continue the prompt, one by one. See `generate.stream_tokens`."""
+        from attention_numpy.generate import stream_tokens
+
+        return stream_tokens(self, prompt, max_new_tokens, temperature=temperature, top_k=top_k, generator=generator)

@@ -104,6 +104,8 @@ def _one_line(error: BaseException) -> str:
     else:
         unnamed = {"MemoryError": "out of memory", "EOFError": "unexpected end of the input"}
         text = str(error) or unnamed.get(type(error).__name__, type(error).__name__)
+    with suppress(UnicodeEncodeError):  # arguments that Python decoded in a locale other than UTF-8
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 

@@ -1,0 +1,3 @@
+"""What every training command promises."""
+
+from run_checks import *  # noqa: F403
