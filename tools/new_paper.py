@@ -132,7 +132,7 @@ def contents(name: str, title: str, year: str, where: str | None) -> dict[Path, 
     }
     found = {Path("LICENSE"): (ROOT / "LICENSE").read_bytes()}
     for source in sorted(p for p in TEMPLATE.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-        path = Path(source.relative_to(TEMPLATE).as_posix().replace("MODULE", module))
+        path = Path(source.relative_to(TEMPLATE).as_posix().replace("MODULE", module).replace("NAME", name))
         text = re.sub(r"\{\{([A-Z_]+)\}\}", lambda m: values[m[1]], source.read_text(encoding="utf-8"))
         found[path] = (sorted_imports(text) if path.suffix == ".py" else text).encode()
     for vendored in (*vendor.ALWAYS, *VENDORED):

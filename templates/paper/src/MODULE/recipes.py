@@ -19,7 +19,7 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
 
 
-_ON_CPU = TrainConfig(steps=600, device="cpu", dtype="float32")  # so small that measuring the CPU's bfloat16 takes longer
+_ON_CPU = TrainConfig(steps=600, device="cpu", dtype="float32")  # too small for bfloat16 or a GPU to be faster
 _LISTED = [
     Recipe("demo", "6 k parameters, context 4.", ModelConfig(context_length=4), _ON_CPU),
     Recipe("base", "11 k parameters, context 8.", ModelConfig(), TrainConfig(steps=2000)),
