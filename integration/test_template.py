@@ -10,6 +10,7 @@ from pathlib import Path
 
 import new_paper
 import pytest
+import wording
 
 ROOT = Path(__file__).parent.parent
 LONGEST = "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift"
@@ -65,6 +66,9 @@ def environment(tmp_path_factory):
 def assert_style(copy, folder):
     passes(*PYTHON, "-m", "ruff", "check", folder, cwd=copy)
     passes(*PYTHON, "-m", "ruff", "format", "--check", folder, cwd=copy)
+    for path in (p for p in folder.rglob("*") if p.suffix in {".py", ".md", ".toml"} and "_common" not in p.parts):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert "wording: quoted" in line or not wording.PATTERN.search(line), f"{path}: {line}"
 
 
 def assert_types(copy, folder):
@@ -121,7 +125,12 @@ def test_a_new_package_is_listed_in_the_manifest_and_in_the_root_readme(copy, ne
             "2018",
             "1810.04805",
         ),
-        ("vit", "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", "2020", "2010.11929v2"),
+        (
+            "vision-transformer",
+            "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+            "2020",
+            "2010.11929v2",
+        ),
         (
             "zz",
             "Schrödinger's “Cat” and the \"Dog\": It's a 'Test' of [Quotes] | <Tags> & *Stars* #1",

@@ -12,7 +12,6 @@ import keyword
 import re
 import shutil
 import sys
-import textwrap
 import unicodedata
 from pathlib import Path
 
@@ -94,9 +93,8 @@ def title_lines(title: str, mark: str) -> str:
     line = f"    title={python_string(title)},"
     if width(line) <= LINE:
         return line + mark
-    limit = 90 if width(title) == len(title) else 45
-    words = textwrap.wrap(title, limit, break_on_hyphens=False)
-    pieces = [word + " " for word in words[:-1]] + words[-1:]
+    limit = 70 if width(title) == len(title) else 35
+    pieces = re.findall(rf".{{1,{limit - 1}}}(?: |$)|.{{{limit}}}", title)  # whole words where they fit
     return "\n".join(["    title=(", *(f"        {python_string(piece)}{mark}" for piece in pieces), "    ),"])
 
 

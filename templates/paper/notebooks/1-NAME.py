@@ -19,14 +19,17 @@
 # (Replace: this notebook explains the example model of the template.)
 
 # %%
-try:
-    import matplotlib.pyplot as plt
-    import torch
-    import {{MODULE}}
-except ImportError as error:
-    raise SystemExit(f'{error}. Install the notebook\'s packages: pip install "dlpapers-{{NAME}}[notebooks]"') from None
+import importlib.util
 
-print({{MODULE}}.PAPER.citation())
+needed = ("matplotlib", "torch", "{{MODULE}}")
+missing = [name for name in needed if importlib.util.find_spec(name) is None]
+assert not missing, f"not installed: {', '.join(missing)}. The README's section Notebooks has the command"
+
+import matplotlib.pyplot as plt
+import torch
+import {{MODULE}} as paper
+
+print(paper.PAPER.citation())
 
 # %% [markdown]
 # ## Idea
@@ -47,15 +50,15 @@ print({{MODULE}}.PAPER.citation())
 # ## Code with shapes
 
 # %%
-text = {{MODULE}}.synthetic_text()
-tokenizer = {{MODULE}}.CharTokenizer.from_text(text)
+text = paper.synthetic_text()
+tokenizer = paper.CharTokenizer.from_text(text)
 print(text[:120])
 
 # %%
 from {{MODULE}}.data import make_examples, split_lines
 
 train_text, val_text = split_lines(text, val_fraction=0.1)
-config = {{MODULE}}.ModelConfig(context_length=4)
+config = paper.ModelConfig(context_length=4)
 train, val = (make_examples(tokenizer.encode(part), config.context_length) for part in (train_text, val_text))
 contexts, targets = train
 print(f"contexts {tuple(contexts.shape)}, targets {tuple(targets.shape)}, vocabulary {tokenizer.vocab_size}")
@@ -65,7 +68,7 @@ for context, target in zip(contexts[:6].tolist(), targets[:6].tolist(), strict=T
 # %%
 torch.set_num_threads(1)
 torch.manual_seed(0)
-model = {{MODULE}}.Model(config, tokenizer.vocab_size)
+model = paper.Model(config, tokenizer.vocab_size)
 logits = model(contexts[:5])
 print(f"{model.num_parameters():,} parameters; logits {tuple(logits.shape)}")
 
@@ -75,7 +78,7 @@ print(f"{model.num_parameters():,} parameters; logits {tuple(logits.shape)}")
 # Before training, every character is equally probable, so the loss is the logarithm of the vocabulary size.
 
 # %%
-loss = {{MODULE}}.cross_entropy(logits, targets[:5])
+loss = paper.cross_entropy(logits, targets[:5])
 assert torch.isclose(loss, torch.tensor(float(tokenizer.vocab_size)).log())
 print(f"{loss.item():.3f} nats per character")
 
@@ -85,7 +88,7 @@ print(f"{loss.item():.3f} nats per character")
 # Train for 600 steps and watch the validation loss.
 
 # %%
-trainer = {{MODULE}}.Trainer(model, {{MODULE}}.TrainConfig(steps=600), train, val)
+trainer = paper.Trainer(model, paper.TrainConfig(steps=600), train, val)
 steps, losses, val_steps, val_losses = [], [], [], []
 while not trainer.finished:
     losses.append(trainer.step()["loss"])
@@ -104,7 +107,7 @@ axes.legend()
 plt.show()
 
 # %%
-ids = model.generate([], {{MODULE}}.SamplingConfig(max_new_tokens=200), torch.Generator().manual_seed(0))
+ids = model.generate([], paper.SamplingConfig(max_new_tokens=200), torch.Generator().manual_seed(0))
 print(tokenizer.decode(ids))
 
 # %% [markdown]

@@ -7,6 +7,8 @@ import sys
 import pytest
 from {{MODULE}} import PAPER
 
+RUN = "runs/{{NAME}}-demo"
+
 
 def call(*arguments, cwd=None, text=None):
     command = [sys.executable, "-m", "{{MODULE}}", *arguments]
@@ -28,24 +30,24 @@ def test_cite_names_the_paper():
 
 
 def test_a_finished_demo_is_reused(folder):
-    before = (folder / "runs/{{NAME}}-demo/model.safetensors").read_bytes()
+    before = (folder / RUN / "model.safetensors").read_bytes()
     done = call("demo", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "already finished" in done.stderr
     assert "--overwrite" in done.stderr
-    assert (folder / "runs/{{NAME}}-demo/model.safetensors").read_bytes() == before
+    assert (folder / RUN / "model.safetensors").read_bytes() == before
 
 
 def test_evaluate_prints_the_loss(folder):
-    done = call("evaluate", "runs/{{NAME}}-demo", cwd=folder)
+    done = call("evaluate", RUN, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert 0.3 < float(done.stdout.split()[1]) < 1.0
-    done = call("evaluate", "runs/{{NAME}}-demo", "--text", "-", cwd=folder, text="the small cat\n")
+    done = call("evaluate", RUN, "--text", "-", cwd=folder, text="the small cat\n")
     assert "14 characters" in done.stdout
 
 
 def test_generate_continues_a_prompt(folder):
-    arguments = ["generate", "runs/{{NAME}}-demo", "--max-new-tokens", "30", "--device", "cpu"]
+    arguments = ["generate", RUN, "--max-new-tokens", "30", "--device", "cpu"]
     done = call(*arguments, "--prompt", "the small ", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("the small ")
@@ -57,11 +59,11 @@ def test_generate_continues_a_prompt(folder):
 
 def test_plot_draws_runs(folder):
     pytest.importorskip("matplotlib")
-    done = call("plot", "runs/{{NAME}}-demo", "runs/{{NAME}}-demo", "--out", "loss.svg", cwd=folder)
+    done = call("plot", RUN, RUN, "--out", "loss.svg", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "loss.svg\n"), done.stderr
     assert "<svg" in (folder / "loss.svg").read_text("utf-8")
     assert call("plot", cwd=folder).stderr == "error: `runs` must name at least one run, got []\n"
-    wrong = call("plot", "runs/{{NAME}}-demo", "--out", "loss.txt", cwd=folder)
+    wrong = call("plot", RUN, "--out", "loss.txt", cwd=folder)
     assert wrong.stderr == "error: `out` must end in one of .png, .svg, .pdf, got 'loss.txt'\n"
 
 

@@ -123,7 +123,7 @@ class Evaluate:
 class Generate:
     """Print text that a run generates.
 
-    Example: {{NAME}} generate runs/{{NAME}}-demo --prompt "the old " --temperature 0.5
+    Example: {{NAME}} generate runs/{{NAME}}-demo --prompt "the old "
     """
 
     run: Positional[Path]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from {{MODULE}}._common.errors import check_choice, check_fraction, check_integer, check_not_negative, check_positive
+from {{MODULE}}._common import errors
 
 DType = Literal["auto", "float32", "bfloat16"]
 
@@ -26,8 +26,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("context_length", "d_model", "d_ff"):
-            check_integer(name, getattr(self, name), 1)
-        check_fraction("dropout", self.dropout)
+            errors.check_integer(name, getattr(self, name), 1)
+        errors.check_fraction("dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "eval_every"):
-            check_integer(name, getattr(self, name), 1)
-        check_integer("warmup_steps", self.warmup_steps, 0)
-        check_integer("seed", self.seed, 0, 2**32 - 1)
-        check_positive("lr", self.lr)
-        check_not_negative("weight_decay", self.weight_decay)
-        check_not_negative("grad_clip", self.grad_clip)
-        check_choice("dtype", self.dtype, get_args(DType))
+            errors.check_integer(name, getattr(self, name), 1)
+        errors.check_integer("warmup_steps", self.warmup_steps, 0)
+        errors.check_integer("seed", self.seed, 0, 2**32 - 1)
+        errors.check_positive("lr", self.lr)
+        errors.check_not_negative("weight_decay", self.weight_decay)
+        errors.check_not_negative("grad_clip", self.grad_clip)
+        errors.check_choice("dtype", self.dtype, get_args(DType))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class DataConfig:
     """Fraction of the lines, at the end of the text, that is held out for validation."""
 
     def __post_init__(self) -> None:
-        check_fraction("val_fraction", self.val_fraction, zero=False)
+        errors.check_fraction("val_fraction", self.val_fraction, zero=False)
 
 
 @dataclass(frozen=True)
@@ -87,5 +87,5 @@ class SamplingConfig:
     """Logits are divided by it before sampling; 0 selects the most probable character."""
 
     def __post_init__(self) -> None:
-        check_integer("max_new_tokens", self.max_new_tokens, 0)
-        check_not_negative("temperature", self.temperature)
+        errors.check_integer("max_new_tokens", self.max_new_tokens, 0)
+        errors.check_not_negative("temperature", self.temperature)
