@@ -9,6 +9,6 @@ MUTANTS = [
     Mutant("model.py", "dropout, self.training", "dropout, True", "dropout in evaluation", "test_training.py"),
     Mutant("loss.py", ".mean()", ".sum()", "sum instead of mean", "test_parity.py"),
     Mutant("data.py", "length, 1)[:-1]", "length, 1)[1:]", "the context contains its target", "test_properties.py"),
-    Mutant("optim.py", "if p.dim() >= 2]", "if p.dim() >= 1]", "weight decay on biases", "test_training.py"),
+    Mutant("optim.py", "if p.dim() >= 2:", "if p.dim() >= 1:", "weight decay on biases", "test_parity.py"),
     Mutant("generate.py", "/ temperature", "* temperature", "multiplied by the temperature", "test_properties.py"),
 ]

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from {{MODULE}} import Model, ModelConfig, cross_entropy
+from {{MODULE}}.optim import AdamW
 
 
 def oracle_of(model, vocab_size):
@@ -57,6 +58,25 @@ def test_dropout_matches_torch_nn_with_the_same_seed():
     torch.manual_seed(1)
     torch.testing.assert_close(ours, oracle(ids), rtol=1e-12, atol=1e-12)
     assert not torch.equal(ours, model.eval()(ids))
+
+
+def test_adamw_matches_torch_optim():
+    model = random_model(ModelConfig(d_model=3, d_ff=5), 7, seed=0)
+    oracle = oracle_of(model, 7)
+    groups = [
+        {"params": [p for p in oracle.parameters() if p.dim() >= 2], "weight_decay": 0.3},
+        {"params": [p for p in oracle.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    ours, theirs = AdamW(model, weight_decay=0.3), torch.optim.AdamW(groups, lr=0.1)
+    ids, targets = torch.randint(7, (9, 8)), torch.randint(7, (9,))
+    for number in range(1, 6):
+        for module in (model, oracle):
+            module.zero_grad()
+            torch.nn.functional.cross_entropy(module(ids), targets).backward()
+        ours.step(number, 0.1)
+        theirs.step()
+    for one, other in zip(model.parameters(), oracle.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 def test_the_first_loss_is_the_logarithm_of_the_vocabulary_size():

@@ -42,31 +42,16 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Model, C
     return model.to(device).eval(), tokenizer, settings
 
 
-def write_state(path: Path, weights: dict[str, Tensor], optimizer: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write a training state: weights and optimizer tensors, and `state` as JSON in the metadata."""
-    tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
-    for index, slots in optimizer["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": tensor for slot, tensor in slots.items()}
+def write_state(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a training state: tensors, and `state` as JSON in the metadata."""
     write_tensors(path, tensors, {"state": json.dumps(state, allow_nan=False)})
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]], dict[str, Any]]:
-    """Return the weights, the optimizer tensors and the JSON state of a training state.
-
-    Raises: ValueError that names the file if it is missing or damaged.
-    """
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the JSON state. Raises: ValueError that names the file if it is missing or damaged."""
     tensors, metadata = read_tensors(path)
-    weights: dict[str, Tensor] = {}
-    slots: dict[int, dict[str, Tensor]] = {}
     try:
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "model":
-                weights[rest] = tensor
-            else:
-                index, _, slot = rest.partition(".")
-                slots.setdefault(int(index), {})[slot] = tensor
         state = json.loads(metadata["state"])
-        return weights, slots, {key: state[key] for key in ("step", "wall_seconds", "cpu_seconds")}
+        return tensors, {key: state[key] for key in ("step", "wall_seconds", "cpu_seconds")}
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a training state of this package") from None

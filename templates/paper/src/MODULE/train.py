@@ -22,13 +22,13 @@ from {{MODULE}}._common.interrupt import defer_sigint
 from {{MODULE}}._common.metrics import Clock, MetricsWriter
 from {{MODULE}}._common.optional import is_installed
 from {{MODULE}}._common.progress import Progress
-from {{MODULE}}._common.tensors import load_weights, write_tensors
+from {{MODULE}}._common.tensors import write_tensors
 from {{MODULE}}.checkpoint import read_settings, read_state, write_state
 from {{MODULE}}.config import TrainConfig
 from {{MODULE}}.data import CharTokenizer, fingerprint, load_text, make_examples, split_lines
 from {{MODULE}}.loss import cross_entropy
 from {{MODULE}}.model import Model
-from {{MODULE}}.optim import cosine, make_optimizer
+from {{MODULE}}.optim import AdamW, cosine
 from {{MODULE}}.recipes import Recipe
 
 Examples = tuple[Int64[Tensor, "_ time"], Int64[Tensor, "_"]]  # contexts and targets
@@ -62,7 +62,7 @@ class Trainer:
         self.device, self.dtype = device or torch.device("cpu"), dtype
         self.model, self.config = model.to(self.device), config
         self.train, self.val = train, val
-        self.optimizer = make_optimizer(model, config)
+        self.optimizer = AdamW(model, config.weight_decay)
         self.steps_done, self.saved_step = 0, 0
         self.clock = Clock()
 
@@ -79,17 +79,15 @@ class Trainer:
         rows = torch.randint(len(self.train[1]), (config.batch_size,))
         contexts, targets = (part[rows].to(self.device) for part in self.train)
         lr = cosine(number, config.lr, config.warmup_steps, config.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         self.model.train()
         with autocast(self.device, self.dtype):
             loss = cross_entropy(self.model(contexts), targets)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
         values = {"loss": loss.item(), "lr": lr, "grad_norm": norm.item()}
         self._check_finite(number, **values)
-        self.optimizer.step()
+        self.optimizer.step(number, lr)
         self.steps_done = number
         return values
 
@@ -122,11 +120,11 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint. Raises: DivergenceError instead of saving weights that are not finite."""
-        weights = self.model.state_dict()
-        self._check_finite(self.steps_done, loss=float(sum(w.sum() * 0 for w in weights.values())))
+        tensors = self._tensors()
+        self._check_finite(self.steps_done, weight=float(sum(t.sum() * 0 for t in tensors.values())))
         # The state has the weights as well and comes first: a run killed between the two files resumes from it.
         state = {"step": self.steps_done, **self.clock.read()}
-        write_state(folder / run_folder.TRAINING_STATE, weights, self.optimizer.state_dict(), state)
+        write_state(folder / run_folder.TRAINING_STATE, tensors, state)
         self.save_weights(folder)
         self.saved_step = self.steps_done
 
@@ -136,14 +134,18 @@ class Trainer:
 
     def load(self, folder: Path) -> None:
         """Restore a checkpoint. Raises: ValueError that names the file if it does not fit."""
-        weights, slots, state = read_state(folder / run_folder.TRAINING_STATE)
-        load_weights(self.model, weights, folder / run_folder.TRAINING_STATE)
-        groups = self.optimizer.state_dict()["param_groups"]
-        if slots.keys() != ({i for group in groups for i in group["params"]} if state["step"] else set()):
-            raise ValueError(f"{folder / run_folder.TRAINING_STATE}: not the optimizer state of this model")
-        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        saved, state = read_state(folder / run_folder.TRAINING_STATE)
+        tensors = self._tensors()
+        if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in tensors.items()}:
+            raise ValueError(f"{folder / run_folder.TRAINING_STATE}: not the training state of this model")
+        for name, tensor in tensors.items():
+            tensor.copy_(saved[name])
         self.steps_done = self.saved_step = state["step"]
         self.clock = Clock(state["wall_seconds"], state["cpu_seconds"])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the weights and the moments of the optimizer."""
+        return {f"model.{name}": t for name, t in self.model.state_dict().items()} | self.optimizer.state()
 
     def _check_finite(self, step: int, **values: float) -> None:
         for name, value in values.items():
@@ -188,7 +190,7 @@ def run_training(
         "version": metadata.version("dlpapers-{{NAME}}"),
     }
     if resumed:
-        step = read_state(out / run_folder.TRAINING_STATE)[2]["step"]
+        step = read_state(out / run_folder.TRAINING_STATE)[1]["step"]
         settings = _resumed_settings(saved, settings, extend, step, out)
     config = TrainConfig(**settings["train"])
 
