@@ -88,6 +88,8 @@ def test_the_longest_title_passes_tests_lint_types_and_mutants(copy, new, enviro
     assert_style(copy, folder)
     assert_types(copy, folder)
     assert "passed" in suite(copy, folder, environment)
+    rules = ["integration/test_repository.py", "integration/test_vocabulary.py", "-k", "batch-norm"]
+    assert "passed" in passes(environment, "-m", "pytest", "-q", *rules, cwd=copy)
     killed = passes(environment, "tools/mutation.py", folder, cwd=copy, OMP_NUM_THREADS="1")
     assert "SURVIVED" not in killed
     assert "7 of 7 mutants killed" in killed

@@ -1,4 +1,4 @@
-"""Time of a training step: this model against the same layers of torch.nn, interleaved.
+"""Time of a training step: this model against the same layers of torch.nn and AdamW of torch.optim, interleaved.
 
 `nox -s "bench({{NAME}})"` runs it; it writes results/step.json.
 """
@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 from dlpapers_shared.timing import compare, write_record
 from {{MODULE}} import Model, ModelConfig, cross_entropy
+from {{MODULE}}.optim import AdamW
 
 FOLDER = Path(__file__).parent.parent
 BATCH, VOCAB, CALLS, ROUNDS = 128, 27, 200, 11
 
 
-def steps(model, loss_of):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+def steps(model, loss_of, update):
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(VOCAB, (BATCH, ModelConfig().context_length), generator=generator)
     targets = torch.randint(VOCAB, (BATCH,), generator=generator)
 
     def call():
-        for _ in range(CALLS):
-            optimizer.zero_grad()
+        for number in range(1, CALLS + 1):
+            model.zero_grad()
             loss_of(model(ids), targets).backward()
-            optimizer.step()
+            update(number)
 
     return call
 
@@ -40,12 +40,15 @@ def main():
         torch.nn.Tanh(),
         torch.nn.Linear(config.d_ff, VOCAB),
     ]
-    baseline = steps(torch.nn.Sequential(*modules), torch.nn.functional.cross_entropy)
-    found = compare(steps(Model(config, VOCAB), cross_entropy), {"torch.nn": baseline}, rounds=ROUNDS)
-    row = {"model": "base", "batch size": BATCH, "baseline": "torch.nn", **found.columns("torch.nn")}
+    baseline, ours = torch.nn.Sequential(*modules), Model(config, VOCAB)
+    optimizer, adamw = torch.optim.AdamW(baseline.parameters(), lr=1e-3), AdamW(ours, weight_decay=0.01)
+    their_steps = steps(baseline, torch.nn.functional.cross_entropy, lambda number: optimizer.step())
+    our_steps = steps(ours, cross_entropy, lambda number: adamw.step(number, 1e-3))
+    found = compare(our_steps, {"torch": their_steps}, rounds=ROUNDS)
+    row = {"model": "base", "batch size": BATCH, "baseline": "torch.nn, torch.optim", **found.columns("torch")}
     write_record(
         FOLDER / "results" / "step.json",
-        title="Training step (forward, backward, AdamW): speedup over the same layers of torch.nn",
+        title="Training step (forward, backward, AdamW): speedup over torch.nn and torch.optim",
         command="python packages/{{NAME}}/benchmarks/step.py",
         seed=0,
         rows=[row],

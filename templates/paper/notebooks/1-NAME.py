@@ -57,7 +57,7 @@ print(text[:120])
 # %%
 from {{MODULE}}.data import make_examples, split_lines
 
-train_text, val_text = split_lines(text, val_fraction=0.1)
+train_text, val_text = split_lines(text, held_out=0.1)
 config = paper.ModelConfig(context_length=4)
 train, val = (make_examples(tokenizer.encode(part), config.context_length) for part in (train_text, val_text))
 contexts, targets = train

@@ -11,7 +11,7 @@ CHANGES = {
         (["--batch-size", "7"], "batch_size"),
         (["--dropout", "0.2"], "dropout"),
         (["--steps", "13"], "steps"),
-        (["--val-fraction", "0.5"], "val_fraction"),
+        (["--held-out", "0.5"], "held_out"),
         (["--text", "other.txt"], "fingerprint"),
     ]
 }

@@ -22,7 +22,7 @@ INTEGERS = [
 NUMBERS = [
     (ModelConfig, "dropout"),
     *((TrainConfig, name) for name in ("lr", "weight_decay", "grad_clip")),
-    (DataConfig, "val_fraction"),
+    (DataConfig, "held_out"),
     (SamplingConfig, "temperature"),
 ]
 

@@ -35,9 +35,9 @@ def test_a_context_is_the_current_line_padded_with_newlines(ids, context_length)
 
 
 @hypothesis.given(st.lists(st.text("ab ", max_size=4), min_size=2, max_size=40), st.floats(0.01, 0.99))
-def test_training_and_validation_lines_are_the_whole_text(lines, val_fraction):
+def test_training_and_validation_lines_are_the_whole_text(lines, held_out):
     text = "".join(line + "\n" for line in lines)
-    train, val = split_lines(text, val_fraction)
+    train, val = split_lines(text, held_out)
     assert train + val == text
     assert train.endswith("\n")
     assert val

@@ -13,7 +13,7 @@ from torch import Tensor
 from {{MODULE}}._common.atomic import read_json_object
 from {{MODULE}}._common.run_folder import CONFIG, TOKENIZER, WEIGHTS
 from {{MODULE}}._common.tensors import load_weights, read_tensors, write_tensors
-from {{MODULE}}.config import ModelConfig
+from {{MODULE}}.config import DataConfig, ModelConfig, TrainConfig
 from {{MODULE}}.data import CharTokenizer
 from {{MODULE}}.model import Model
 
@@ -21,8 +21,12 @@ from {{MODULE}}.model import Model
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the content of config.json. Raises: ValueError if it is not that of a run."""
     settings = read_json_object(folder / CONFIG)
-    if not all(isinstance(settings.get(part), dict) for part in ("model", "train", "data")):
-        raise ValueError(f"{folder / CONFIG}: not the configuration of a run")
+    try:
+        ModelConfig(**settings["model"])
+        TrainConfig(**settings["train"])
+        DataConfig(settings["data"]["held_out"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / CONFIG}: not the configuration of a run ({error})") from None
     return settings
 
 
@@ -33,10 +37,7 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Model, C
     """
     settings = read_settings(folder)
     tokenizer = CharTokenizer.load(folder / TOKENIZER)
-    try:
-        model = Model(ModelConfig(**settings["model"]), tokenizer.vocab_size)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+    model = Model(ModelConfig(**settings["model"]), tokenizer.vocab_size)
     weights, _ = read_tensors(folder / WEIGHTS)
     load_weights(model, weights, folder / WEIGHTS)
     return model.to(device).eval(), tokenizer, settings

@@ -114,7 +114,7 @@ class Evaluate:
         model, tokenizer, settings = load_run(self.run, pick_device(self.device))
         text = load_text(self.text)
         if self.text is None:
-            text = split_lines(text, DataConfig(settings["data"].get("val_fraction")).val_fraction)[1]
+            text = split_lines(text, settings["data"]["held_out"])[1]
         loss = mean_loss(model, make_examples(tokenizer.encode(text), model.config.context_length))
         print(f"loss {loss:.4f} nats per character, {len(text):,} characters")
 

@@ -70,11 +70,11 @@ class TrainConfig:
 class DataConfig:
     """How a text becomes training and validation data."""
 
-    val_fraction: float = 0.1
+    held_out: float = 0.1
     """Fraction of the lines, at the end of the text, that is held out for validation."""
 
     def __post_init__(self) -> None:
-        errors.check_fraction("val_fraction", self.val_fraction, zero=False)
+        errors.check_fraction("held_out", self.held_out, zero=False)
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,12 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def split_lines(text: str, val_fraction: float) -> tuple[str, str]:
+def split_lines(text: str, held_out: float) -> tuple[str, str]:
     """Split a text into training and validation lines; each part has at least one."""
     lines = text.splitlines(keepends=True)
     if len(lines) < 2:
         raise invalid("text", "have at least two lines, one of them for validation", text)
-    cut = min(max(1, round(len(lines) * (1 - val_fraction))), len(lines) - 1)
+    cut = min(max(1, round(len(lines) * (1 - held_out))), len(lines) - 1)
     return "".join(lines[:cut]), "".join(lines[cut:])
 
 

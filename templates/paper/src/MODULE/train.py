@@ -195,7 +195,7 @@ def run_training(
     config = TrainConfig(**settings["train"])
 
     tokenizer = CharTokenizer.from_text(content)
-    parts = split_lines(content, recipe.data.val_fraction)
+    parts = split_lines(content, recipe.data.held_out)
     train, val = (make_examples(tokenizer.encode(part), recipe.model.context_length) for part in parts)
     torch.manual_seed(config.seed)
     trainer = Trainer(Model(recipe.model, tokenizer.vocab_size), config, train, val, device, dtype)
