@@ -128,10 +128,11 @@ class Trainer:
         return Evaluation(state.step, value, state.best_step or state.step, state.best_val_loss, self.sample())
 
     def sample(self) -> str:
-        """Return a text that the model writes, of `sample_tokens` characters. Its seed is that of the run."""
+        """Return a text of `sample_tokens` characters, sampled at temperature 0.8 with the seed of the run."""
         generator = torch.Generator(self.device).manual_seed(self.config.seed)
         start = torch.tensor([self.tokenizer.encode(self.tokenizer.start)], device=self.device)
-        ids = self.model.generate(start, max_new_tokens=self.config.sample_tokens, generator=generator)
+        length = self.config.sample_tokens
+        ids = self.model.generate(start, max_new_tokens=length, temperature=0.8, generator=generator)
         return self.tokenizer.decode(ids[0].tolist())
 
     def fit(
