@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from transformer_torch import cli
 from transformer_torch.cli import main
 
 TINY = ["--steps", "6", "--eval-every", "3", "--decay-steps", "0", "--d-model", "16", "--d-ff", "16", "--n-layers", "1"]
@@ -230,3 +231,20 @@ def test_help_answers_in_half_a_second():
         subprocess.run([sys.executable, "-m", "transformer_torch", "--help"], capture_output=True, check=True)
         best = min(best, time.perf_counter() - start)
     assert best < 1.0  # 0.2 s on an idle machine
+
+
+def test_the_prompt_of_the_demo_ends_with_ctrl_d(monkeypatch, capsys):
+    typed = iter(["4. März 2021"])
+
+    def read(prompt):
+        for line in typed:
+            return line
+        raise EOFError
+
+    class Echo:
+        def translate(self, lines, beam_size):
+            return [line.upper() for line in lines]
+
+    monkeypatch.setattr("builtins.input", read)
+    cli._prompt(Echo())
+    assert capsys.readouterr().out.splitlines()[1:] == ["4. MÄRZ 2021", ""]
