@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transformer_torch._common.atomic import read_json_object
+from transformer_torch._common.atomic import read_json_object, write_json
 from transformer_torch._common.device import pick_device, pick_dtype
-from transformer_torch._common.errors import check_integer
+from transformer_torch._common.errors import check_integer, check_not_negative
 from transformer_torch._common.run_folder import CONFIG, WEIGHTS
 from transformer_torch._common.tensors import load_weights, read_tensors
 from transformer_torch.config import Dtype, TransformerConfig, from_dict
@@ -20,6 +20,15 @@ from transformer_torch.inference.generate import LengthNorm, Stop, beam_search, 
 from transformer_torch.model import Transformer
 
 Truncated = Callable[[int, int, int], None]  # index of the line, its tokens, how many of them were kept
+
+
+LENGTH_ALPHA = "length_alpha"  # in config.json
+DEFAULT_ALPHA = 0.6  # the paper's (section 6.1)
+
+
+def store_length_alpha(folder: Path, length_alpha: float) -> None:
+    """Make an exponent of the length norm the default of a run."""
+    write_json(folder / CONFIG, read_json_object(folder / CONFIG) | {LENGTH_ALPHA: length_alpha})
 
 
 class Translator:
@@ -36,6 +45,7 @@ class Translator:
                 f"got {len(tokenizer):,}. They are of different runs"
             )
         self.model, self.tokenizer = model.eval(), tokenizer
+        self.length_alpha = DEFAULT_ALPHA  # or what store_length_alpha wrote into the run folder
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: Dtype = "float32") -> Translator:
@@ -56,6 +66,9 @@ class Translator:
         weights, _ = read_tensors(folder / WEIGHTS)
         load_weights(model, weights, folder / WEIGHTS)
         translator = cls(model, load_tokenizer(folder))
+        if LENGTH_ALPHA in values:
+            check_not_negative(f"{path}: {LENGTH_ALPHA}", values[LENGTH_ALPHA])
+            translator.length_alpha = float(values[LENGTH_ALPHA])
         model.to(where, kind)
         return translator
 
