@@ -50,7 +50,13 @@ def run_training(
     keep_freed_memory()
     shown = rank_and_world()[0] == 0
     prepared = prepare(
-        recipe, out, resume=resume, overwrite=overwrite, extend=extend, say=say if shown else lambda text: None
+        recipe,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        extend=extend,
+        init_from=init_from,
+        say=say if shown else lambda text: None,
     )
     trainer, tokenizer = prepared.trainer, prepared.tokenizer
     if shown:
