@@ -145,6 +145,7 @@ class Translate:
                 batch_size=self.batch_size,
                 max_source_tokens=self.max_source_tokens,
                 truncated=warn,
+                at_least=self.nbest,
             )
             for number, pool in enumerate(pools, first):
                 for text, score in pool[: self.nbest]:

@@ -88,11 +88,13 @@ class Translator:
         batch_size: int = 64,
         max_source_tokens: int | None = None,
         truncated: Truncated = lambda line, tokens, kept: None,
+        at_least: int = 1,
     ) -> list[list[tuple[str, float]]]:
         """Return up to `beam_size` different translations of each line with their scores, best first.
 
         A blank line has one empty translation. Longer lines than `max_source_tokens` are truncated, and `truncated`
-        is told. With beam size 1 decoding is greedy, and the score is 0.
+        is told. With beam size 1 decoding is greedy, and the score is 0. Different ids may have the same text; a line
+        with fewer than `at_least` different texts is searched again with beams of up to 8 times the size.
         """
         check_integer("beam_size", beam_size, 1)
         check_integer("batch_size", batch_size, 1)
@@ -108,16 +110,30 @@ class Translator:
         order = sorted(ids, key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            src = pad([ids[i] for i in chosen], self.model.config.pad_id).to(self.model.embedding.weight.device)
-            if beam_size == 1:
-                hypotheses = [[(output, 0.0)] for output in greedy_decode(self.model, src, BOS_ID, EOS_ID)]
-            else:
-                hypotheses = beam_search(self.model, src, BOS_ID, EOS_ID, beam_size, length_alpha, length_norm, stop)
-            for i, pool in zip(chosen, hypotheses, strict=True):
-                texts: dict[str, float] = {}
-                for output, score in pool:  # different ids may have the same text: the best score is kept
-                    texts.setdefault(self.tokenizer.decode(output), score)
-                found[i] = list(texts.items())
+            width = beam_size
+            while chosen:
+                pools = self._search([ids[i] for i in chosen], width, length_alpha, length_norm, stop)
+                for i, pool in zip(chosen, pools, strict=True):
+                    found[i] = pool[:beam_size]
+                chosen = [i for i in chosen if len(found[i]) < at_least] if width < 8 * beam_size else []
+                width *= 2
+        return found
+
+    def _search(
+        self, sources: list[list[int]], beam_size: int, length_alpha: float, length_norm: LengthNorm, stop: Stop
+    ) -> list[list[tuple[str, float]]]:
+        """Return the different texts of one batch; of equal texts the one with the best score."""
+        src = pad(sources, self.model.config.pad_id).to(self.model.embedding.weight.device)
+        if beam_size == 1:
+            hypotheses = [[(output, 0.0)] for output in greedy_decode(self.model, src, BOS_ID, EOS_ID)]
+        else:
+            hypotheses = beam_search(self.model, src, BOS_ID, EOS_ID, beam_size, length_alpha, length_norm, stop)
+        found = []
+        for pool in hypotheses:
+            texts: dict[str, float] = {}
+            for output, score in pool:
+                texts.setdefault(self.tokenizer.decode(output), score)
+            found.append(list(texts.items()))
         return found
 
     def translate(
