@@ -35,7 +35,7 @@ from gpt2.config import TrainConfig
 from gpt2.data import tokenizers
 from gpt2.data.token_file import IGNORE, Batches
 from gpt2.model import GPT2
-from gpt2.pretrained.weights import State, save, write_config
+from gpt2.pretrained.weights import State, save, write_config, write_model_card
 from gpt2.training import distributed
 from gpt2.training.checkpoint import load_training, save_training
 from gpt2.training.optim import learning_rate, make_optimizers
@@ -144,6 +144,7 @@ class Trainer:
             clear_run_folder(self.folder, ALSO)
         write_json(self.folder / TRAIN_CONFIG, settings)  # first: it marks the folder as that of a run
         write_config(self.model.config, self.folder)
+        write_model_card(self.folder, self.model.config, has_tokenizer=self.tokenizer is not None)
         if self.tokenizer is not None:
             tokenizers.save(self.tokenizer, self.folder)
 
