@@ -297,7 +297,6 @@ def run_trainer(trainer: Trainer, start: RunStart) -> None:
     from gpt2.training import distributed
 
     first = distributed.rank() == 0
-    trainer.say(f"Training on {trainer.device.type} in {trainer.config.dtype}.")
     last = trainer.fit(start)
     if not first:
         return

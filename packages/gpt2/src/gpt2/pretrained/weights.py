@@ -204,7 +204,6 @@ def save(
     shard_bytes: int | None = None,
     dtype: torch.dtype | None = None,
     state: State | None = None,
-    metadata: dict[str, str] | None = None,
 ) -> None:
     """Write `config.json` and `model.safetensors` as Hugging Face has them.
 
@@ -228,7 +227,7 @@ def save(
     if len(shards) > 1:
         names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        write_tensors(folder / name, shard, {"format": "pt", **(metadata or {})})
+        write_tensors(folder / name, shard, {"format": "pt"})
     if len(shards) > 1:
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         index = {"metadata": {"total_size": sum(t.nbytes for t in state.values())}, "weight_map": weight_map}
