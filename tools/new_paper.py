@@ -150,7 +150,7 @@ def row_added(readme: str, name: str, paper: str) -> str:
     if last is None:
         return readme
     columns = len(re.findall(r"(?<!\\)\|", last[0])) - 1
-    cells = [paper, f"[{name}](packages/{name}/README.md)", f"`{name} demo`", *[""] * columns][:columns]
+    cells = [f"[{name}](packages/{name}/README.md)", paper, f"`{name} demo`", *[""] * columns][:columns]
     return readme[: last.end()] + "| " + " | ".join(cells) + " |\n" + readme[last.end() :]
 
 
@@ -169,13 +169,12 @@ def create(name: str, title: str, year: str, where: str | None = None) -> Path:
         text = tables.filled((folder / "README.md").read_text(encoding="utf-8"))
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / "RESULTS.md").write_text(tables.results_page(folder), encoding="utf-8")
-        comments, entries = [], [f"{name} = {json.dumps(VENDORED)}\n"]
-        for line in before[manifest].decode().splitlines(keepends=True):
-            (comments if line.startswith("#") or not line.strip() else entries).append(line)
-        entries.sort(key=lambda line: (not line.startswith("shared "), line))
-        manifest.write_text("".join(comments + entries), encoding="utf-8")
-        (paper,) = re.findall(r"^\S.*?(\*.+\))\.", text, re.MULTILINE)[:1]
-        readme.write_text(row_added(before[readme].decode(), name, paper), encoding="utf-8")
+        lines = [*before[manifest].decode().splitlines(keepends=True), f"{name} = {json.dumps(VENDORED)}\n"]
+        lines.sort(key=lambda line: (not line.startswith("#"), not line.startswith("shared "), line))
+        manifest.write_text("".join(lines), encoding="utf-8")
+        paper = re.search(r"^A from-scratch .*? implementation of (.*)\.( <!--.*-->|)$", text, re.MULTILINE)
+        assert paper is not None
+        readme.write_text(row_added(before[readme].decode(), name, paper[1] + paper[2]), encoding="utf-8")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         for path, content in before.items():
