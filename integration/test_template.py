@@ -139,7 +139,12 @@ def test_a_new_package_is_listed_in_the_manifest_and_in_the_root_readme(copy, ne
             "1935",
             "cs/0112017",
         ),
-        ("a-very-long-name-for-a-package", " ".join(["'Modelling' \"Colour\""] * 14), "2001", "https://a.org/b?c=1"),
+        (
+            "a-very-long-name-for-a-package",
+            " ".join(["'Modelling' \"Labelling\""] * 14),  # wording: quoted
+            "2001",
+            "https://a.org/b?c=1",
+        ),
         ("t5", "模型" * 60, "2019", "hep-th/9901001"),
         ("x", "X", "1943", "arXiv:1706.03762"),
     ],

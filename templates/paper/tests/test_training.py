@@ -3,10 +3,10 @@
 
 import pytest
 import torch
-from {{MODULE}} import CharTokenizer, Model, ModelConfig, TrainConfig, Trainer, synthetic_text
-from {{MODULE}}._common.errors import DivergenceError
-from {{MODULE}}.data import make_examples
-from {{MODULE}}.train import mean_loss
+from MODULE import CharTokenizer, Model, ModelConfig, TrainConfig, Trainer, synthetic_text
+from MODULE._common.errors import DivergenceError
+from MODULE.data import make_examples
+from MODULE.train import mean_loss
 
 
 def trainer(text="the fox\nan owl\n", dropout=0.0, **settings):
