@@ -32,7 +32,7 @@ def _end(trainer: Trainer, out: Path, *more: str) -> None:
 
 @dataclass
 class Demo:
-    """Train a small model and print text that it generates (10 s).
+    """Train a small model and print text that it generates (5 s).
 
     Example: {{NAME}} demo
     """
