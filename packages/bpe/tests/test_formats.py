@@ -408,7 +408,7 @@ LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-EXTRA = {b".:.:": 600, "日本語日本語".encode(): 601}
+EXTRA = {b".:.:": 598, "日本語日本語".encode(): 599}
 
 
 def converted(ranks):
@@ -424,7 +424,7 @@ def converted(ranks):
 def llama3_like(toks, tmp_path_factory):
     """A file like Llama 3's: converted from ranks, with `ignore_merges`, a Split, and a template."""
     ranks = toks["gpt2"].ranks | EXTRA
-    special = {"<|begin_of_text|>": 602, "<|end_of_text|>": 603, "<|eot_id|>": 604}
+    special = {"<|begin_of_text|>": 600, "<|end_of_text|>": 601, "<|eot_id|>": 602}
     added = [{"id": i, "content": name, "special": True, "normalized": False, "lstrip": False, "rstrip": False,
               "single_word": False} for name, i in special.items()]  # fmt: skip
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -434,7 +434,7 @@ def llama3_like(toks, tmp_path_factory):
         "type": "TemplateProcessing",
         "single": [start, {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [start, {"Sequence": {"id": "A", "type_id": 0}}, start, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"<|begin_of_text|>": {"id": "<|begin_of_text|>", "ids": [602],
+        "special_tokens": {"<|begin_of_text|>": {"id": "<|begin_of_text|>", "ids": [600],
                                                  "tokens": ["<|begin_of_text|>"]}},
     }  # fmt: skip
     content = {
@@ -479,8 +479,8 @@ def test_added_tokens_that_tokenizers_would_renumber_are_refused(llama3_like, tm
     content["added_tokens"][0]["id"] = 700
     (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     live = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
-    assert live.token_to_id("<|begin_of_text|>") == 602
-    refusal(tmp_path / "tokenizer.json", "has the id 700, but `tokenizers` gives it 602")
+    assert live.token_to_id("<|begin_of_text|>") == 600
+    refusal(tmp_path / "tokenizer.json", "has the id 700, but `tokenizers` gives it 600")
 
 
 def test_a_converted_file_that_lacks_a_merge_is_refused(llama3_like, tmp_path):
