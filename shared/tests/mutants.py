@@ -136,8 +136,8 @@ MUTANTS = [
     ),
     Mutant(
         "viz/attention.py",
-        "norm=norm,",
-        "norm=PowerNorm(1, vmin=0, vmax=weights[layer, head].max()),",
+        '"norm": norm}',
+        '"norm": PowerNorm(1, vmin=0, vmax=weights[layer, head].max())}',
         "each panel has its own scale",
         "test_attention.py",
     ),
@@ -243,8 +243,8 @@ MUTANTS = [
     ),
     Mutant(
         "viz/page.js",
-        "pinned = pinned === token ? null : token;",
-        "pinned = token;",
+        "pinned = same ? null : {",
+        "pinned = {",
         "a pinned token is never released",
         "test_page.py",
     ),

@@ -1,5 +1,6 @@
 """Loss curves: the values of the files, the horizontal axes, the labels, and what is refused."""
 
+import io
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from dlpapers_shared import viz
 from dlpapers_shared._common.metrics import METRIC_KEYS, MetricsWriter
 from dlpapers_shared.viz.loss import AXES
+from PIL import Image
 
 
 @pytest.fixture
@@ -66,6 +68,17 @@ def test_legends_name_the_runs_and_the_kinds_of_loss(render, run, texts):
     assert axis._left_title.get_text() == "Training of r"
 
 
+def test_legend_of_many_runs_is_beside_the_axes(render, run, texts):
+    runs = [run(f"r{i}", [{"step": s, "val_loss": 1.0 + i} for s in (1, 2)]) for i in range(8)]
+    figure = render(viz.loss_curves(runs))
+    (legend,) = figure.legends
+    assert texts(legend.get_texts()) == [f"r{i}: {1 + i}.000" for i in range(8)]
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=100)
+    pixels = np.asarray(Image.open(buffer).convert("L"))
+    right = pixels[:, round(figure.axes[0].get_position().x1 * pixels.shape[1]) + 5 :]
+    assert (right < 200).sum() > 1000  # lines and names of eight runs
+
+
 def test_small_loss_is_not_labeled_zero(run):
     rows = [{"step": 1, "val_loss": 0.00012}]
     assert "tiny: 0.00012" in curves(viz.loss_curves(run("tiny", rows)))
@@ -93,7 +106,7 @@ def test_run_that_was_killed_is_drawn_as_far_as_it_was_written(render, run):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("key", ["loss", "val_loss"])
 def test_run_that_diverged_is_marked(render, run, key, value):
-    rows = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 2.5, "val_loss": 2.0}, {"step": 30, key: value}]
+    rows = [{"step": 10, "loss": 3.0, "val_loss": 2.0}, {"step": 20, "loss": 2.5}, {"step": 30, key: value}]
     figure = render(viz.loss_curves(run("bad", rows)))
     assert any(label == "bad: 2.000, diverged at 30" for label in curves(figure))
     (cross,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]

@@ -55,6 +55,11 @@ def values(page, expression):
     return json.loads(page.js(f"JSON.stringify({expression})"))
 
 
+def wait_until(page, condition):
+    """Wait until a JavaScript expression is true."""
+    page.js(f"new Promise(done => {{ const check = () => {condition} ? done() : setTimeout(check, 10); check(); }})")
+
+
 def weights_shown(page, of="queries"):
     """The weight of every token."""
     return values(page, f"[...document.querySelectorAll('#{of} .token')].map(t => +t.dataset.weight)")
@@ -281,8 +286,8 @@ def cell_center(page, query, key):
     """The position of a cell of the matrix on the screen."""
     page.js("document.getElementById('matrix').scrollIntoView({block: 'center'})")
     box = values(page, "(r => [r.x, r.y])(document.getElementById('matrix').getBoundingClientRect())")
-    left, top, cell = values(page, "[layout.left, layout.top, layout.cell]")
-    return {"x": box[0] + left + (key + 0.5) * cell, "y": box[1] + top + (query + 0.5) * cell}
+    left, top, wide, high = values(page, "[layout.left, layout.top, layout.wide, layout.high]")
+    return {"x": box[0] + left + (key + 0.5) * wide, "y": box[1] + top + (query + 0.5) * high}
 
 
 @needs_chromium
@@ -290,7 +295,7 @@ def test_matrix_shows_the_head_with_labels_and_its_cells_can_be_read(page):
     page.mouse("#overview button", 2 * COLUMNS + 0, click=True)
     code = """[...Array(10).keys()].map(q => [...Array(10).keys()].map(k => {
         const d = document.getElementById('matrix').width / parseFloat(document.getElementById('matrix').style.width);
-        const x = (layout.left + (k + 0.5) * layout.cell) * d, y = (layout.top + (q + 0.5) * layout.cell) * d;
+        const x = (layout.left + (k + 0.5) * layout.wide) * d, y = (layout.top + (q + 0.5) * layout.high) * d;
         return [...document.getElementById('matrix').getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);
     }))"""
     darkness = 255 * 3 - np.array(values(page, code)).sum(-1)
@@ -311,7 +316,7 @@ def test_lines_connect_a_token_to_what_it_attends_to(page):
     page.mouse("#queries .token", 6, click=True)
     code = """(k => {
         const canvas = document.getElementById('lines'), d = canvas.width / parseFloat(canvas.style.width);
-        const right = parseFloat(canvas.style.width) - longest(keys) - 2, y = (k + 0.5) * 20 + 2;
+        const right = parseFloat(canvas.style.width) - room.keys - 2, y = (k + 0.5) * 20 + 2;
         const found = [...canvas.getContext('2d').getImageData((right - 3) * d, (y - 3) * d, 3, 6 * d).data];
         let most = 0;
         for (let i = 0; i < found.length; i += 4) most = Math.max(most, (found[i + 2] - found[i]) * found[i + 3] / 255);
@@ -361,6 +366,20 @@ def test_cross_attention_has_two_rows_of_tokens_and_both_directions(chromium, tm
 
 
 @needs_chromium
+def test_pinned_query_is_shown_again_after_pointing_at_keys(chromium, tmp_path):
+    attn = np.random.default_rng(1).dirichlet(np.ones(3), size=(2, 4)).astype(np.float32)
+    chromium.open(attention_html(attn, list("wxyz"), tmp_path / "x.html", keys=["A", "B", "C"]))
+    heading = "document.getElementById('from').textContent"
+    chromium.mouse("#queries .token", 3, click=True)
+    chromium.mouse("#keys .token", 2)
+    assert chromium.js(heading) == "Layer 0, head 0: C (2) is attended to by"
+    chromium.mouse("h1")
+    assert chromium.js(heading) == "Layer 0, head 0: z (3) attends to"
+    assert "pinned" in chromium.js("document.querySelectorAll('#queries .token')[3].className")
+    assert problems(chromium) == []
+
+
+@needs_chromium
 def test_query_that_may_attend_to_nothing_says_so(chromium, tmp_path):
     chromium.open(attention_html(np.zeros((2, 2)), None, tmp_path / "x.html"))
     assert chromium.js("document.getElementById('from').textContent") == "Layer 0, head 0: 1 attends to nothing"
@@ -376,11 +395,11 @@ def test_dark_mode_follows_the_system_and_the_button(page):
     background = "getComputedStyle(document.body).backgroundColor"
     assert page.js(background) == "rgb(255, 255, 255)"
     page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    page.js("new Promise(done => setTimeout(done, 100))")
+    wait_until(page, "document.documentElement.dataset.theme === 'dark'")
     dark = page.js(background)
     darkest = min(shades_shown(page), key=sum)
     page.send("Emulation.setEmulatedMedia", features=[])
-    page.js("new Promise(done => setTimeout(done, 100))")
+    wait_until(page, "document.documentElement.dataset.theme === 'light'")
     assert sum(map(int, re.findall(r"\d+", dark))) < 120
     assert sum(darkest) < 120  # no weight is no light
     page.mouse("#theme", click=True)
@@ -404,7 +423,7 @@ def test_address_holds_the_settings(page, tmp_path):
     assert values(page, "state") == before
     assert weights_shown(page) == shown
     page.js("location.hash = '#layer=1&head=1&token=3'")
-    page.js("new Promise(done => setTimeout(done, 50))")
+    wait_until(page, "state.layer === 1")
     assert_shows(page, 1, 1, 3)
 
 

@@ -18,15 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_numpy._common.errors import check_integer
-from attention_numpy.functional import (
-    check_float,
-    erf,
-    log_softmax,
-    log_softmax_backward,
-    softmax,
-    softmax_backward,
-)
-from attention_numpy.module import Array, Module, check_gradient
+from attention_numpy.checks import check_float, check_gradient
+from attention_numpy.functional import erf, log_softmax, log_softmax_backward, softmax, softmax_backward
+from attention_numpy.module import Array, Module
 
 Function = Callable[[Array], Array]
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # the fixed point of 1706.02515, Eq. (14)
@@ -58,10 +52,13 @@ class Activation:
 
     def _apply(self, function: Function, x: Array) -> Array:
         check_float("x", x)
+        wide = np.atleast_1d(x.astype(np.float32) if x.dtype == np.float16 else x)
+        with np.errstate(invalid="ignore"):  # inf - inf, inf / inf and 0 * inf are NaN, as in torch
+            y = function(wide)
         if x.dtype == np.float16:
             with np.errstate(over="ignore"):
-                return function(x.astype(np.float32)).astype(np.float16)
-        return function(x)
+                y = y.astype(np.float16)
+        return y.reshape(x.shape)
 
 
 def _like(x: Array, number: float) -> Array:

@@ -4,65 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from attention_numpy._common.cli import Presets, command_line, run, say
+from attention_numpy._common.cli import Presets, run, say
 from attention_numpy.config import DataConfig, ModelConfig, Norm, TrainConfig
 from attention_numpy.recipes import DEMO, RECIPES
+from attention_numpy.session import PROG, draw, fit, lines_of, summary
 
 if TYPE_CHECKING:
     from attention_numpy.checkpoint import Run
-    from attention_numpy.train import Metrics, Trainer
 
-PROG = "attention-numpy"
 # One thread: the matrices are so small that OpenBLAS' second thread costs several times what it saves.
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def summary(metrics: Metrics) -> str:
-    """Return one line about an evaluated step."""
-    match = f", exact match {metrics['exact_match']:.2%}" if "exact_match" in metrics else ""
-    times = f", {metrics['cpu_seconds']:.1f} CPU-seconds" if "cpu_seconds" in metrics else ""
-    step = f"step {metrics['step']}: " if "step" in metrics else ""
-    return f"{step}held-out loss {metrics['val_loss']:.4f}{match}{times}"
-
-
-def fit(trainer: Trainer, out: Path, overwrite: bool) -> Metrics:
-    """Train to the last step with a progress bar. Raises: TrainingInterrupted after Ctrl-C or SIGTERM."""
-    from attention_numpy._common.interrupt import TrainingInterrupted, defer_sigint
-    from attention_numpy._common.progress import Progress
-
-    steps = trainer.config.train.steps
-    with defer_sigint() as should_stop, Progress(steps, initial=trainer.step_number) as bar:
-
-        def on_step(metrics: Metrics) -> None:
-            bar.update(metrics["step"], loss=f"{metrics['loss']:.3f}")
-            if "val_loss" in metrics and metrics["step"] < steps:
-                bar.message(summary(metrics))
-
-        metrics = trainer.fit(out, overwrite=overwrite, should_stop=should_stop, on_step=on_step)
-    if trainer.step_number < steps:
-        raise TrainingInterrupted(
-            f"interrupted at step {trainer.step_number}; continue with: {command_line(PROG, '--resume')}"
-        )
-    return metrics
-
-
-def draw(loaded: Run, out: Path, text: str | None) -> None:
-    """Draw the figures of a run, and say where they are, or how to get them."""
-    from attention_numpy._common.errors import MissingDependencyError
-    from attention_numpy.plots import plot_run
-
-    try:
-        for path in plot_run(loaded, out, text):
-            say(f"wrote {path}")
-    except MissingDependencyError as error:
-        say(f"no figures: {error}")
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Words = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT ...]")]
 
 
 @dataclass
@@ -162,7 +124,8 @@ class Train:
 
         if self.extend is not None and not self.resume:
             raise ValueError("`extend` must be used with --resume")
-        out = self.out or Path("runs") / f"{PROG}-{self.recipe}"
+        name = self.recipe if self.data.task == RECIPES[self.recipe].data.task else self.data.task
+        out = self.out or Path("runs") / f"{PROG}-{name}"
         resumed = claim_run_folder(out, resume=self.resume, overwrite=self.overwrite)
         train = resumed_config(out, self.train, self.extend) if resumed else self.train
         keep_freed_memory()
@@ -202,7 +165,7 @@ class Evaluate:
     Example: attention-numpy evaluate runs/attention-numpy-demo --eval-count 2000
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder."""
     eval_count: int = 500
     """Held-out examples."""
@@ -221,15 +184,6 @@ class Evaluate:
         print(summary(evaluate(loaded.model, source)))
 
 
-def lines_of(words: tuple[str, ...]) -> Iterator[str]:
-    """Yield the words as one line of text, or each line of stdin for `-` or nothing."""
-    if words in ((), ("-",)):
-        for line in sys.stdin:
-            yield line.rstrip("\n")
-    else:
-        yield " ".join(words)
-
-
 @dataclass
 class Translate:
     """Translate text with a run of an encoder-decoder, one line of output per line of input.
@@ -237,9 +191,9 @@ class Translate:
     Example: attention-numpy translate runs/attention-numpy-demo "forty-two"
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder."""
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    text: Words = ()
     """Text to translate; `-` or nothing reads lines from stdin."""
     beam_size: int = 1
     """Hypotheses of the beam search. 1 is greedy decoding."""
@@ -263,9 +217,9 @@ class Generate:
     Example: attention-numpy generate runs/attention-numpy-text "Once upon" --max-new-tokens 200
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder."""
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    text: Words = ()
     """Text to continue; `-` or nothing reads lines from stdin."""
     max_new_tokens: int = 300
     """Characters to generate."""
@@ -340,10 +294,10 @@ class Plot:
     Example: attention-numpy plot runs/attention-numpy-demo "forty two"
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder, which receives loss_curve.png and cross_attention.png."""
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Source text whose cross-attention is drawn. Without it, only the losses are."""
+    text: Words = ()
+    """Source text for the cross-attention figure. Without it, only the losses are plotted."""
 
     def __call__(self) -> None:  # noqa: D102
         from attention_numpy.checkpoint import load_run

@@ -6,37 +6,10 @@ import math
 
 import numpy as np
 
-from attention_numpy._common.errors import invalid
+from attention_numpy.checks import check_float, check_mask
 from attention_numpy.module import Array
 
 SAFE_EXPONENT = 60.0  # exp(+-60), and sums of it, are far inside the range of float32
-FLOATS = (np.float16, np.float32, np.float64)
-
-
-def check_float(name: str, x: object) -> None:
-    """Raise ValueError unless x is a float16, float32 or float64 array."""
-    if not isinstance(x, np.ndarray) or x.dtype not in FLOATS:
-        raise ValueError(
-            f"`{name}` must be a float16, float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
-        )
-
-
-def check_mask(mask: object, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless `mask` is a boolean array, True = may attend, of shape (queries, keys) or of 4 axes.
-
-    shape: (batch, heads, queries, keys), to which the mask is broadcast. An additive mask (0 = may attend, -inf = may
-    not) is refused, because its truth values mean the opposite. So is one of 3 axes, whose first axis could be either.
-    """
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        got = getattr(mask, "dtype", type(mask).__name__)
-        raise ValueError(
-            f"`mask` must be a boolean array, True = may attend, got {got}. Write `mask == 0` for an additive one"
-        )
-    fits = mask.ndim in (0, 2, len(shape)) and all(
-        a in (1, b) for a, b in zip(reversed(mask.shape), reversed(shape), strict=False)
-    )
-    if not fits:
-        raise invalid("mask", f"have the shape {shape[-2:]} or broadcast to {shape} with {len(shape)} axes", mask.shape)
 
 
 def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Array:
@@ -49,7 +22,7 @@ def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Ar
     A row whose every element is masked has the sum 0; it yields zeros instead of 0 / 0. float16 is computed in float32.
     Raises: ValueError unless x is a float array and the mask is boolean.
     """
-    check_float("x", x)
+    check_float("x", x, least_axes=1)
     if mask is not None:
         check_mask(mask, x.shape)
     if x.dtype == np.float16:
@@ -69,7 +42,8 @@ def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Ar
     if not safe:
         shift = z.max(-1, keepdims=True)
         shift[np.isneginf(shift)] = 0  # a row with nothing to attend to: -inf - (-inf) would be NaN
-        z -= shift
+        with np.errstate(over="ignore"):  # a difference beyond the dtype becomes -inf, whose exp is 0
+            z -= shift
     np.exp(z, out=z)
     # the sum as a matmul with ones: several times faster than z.sum(-1) on short rows
     total = (z.reshape(-1, z.shape[-1]) @ np.ones(z.shape[-1], z.dtype)).reshape(*z.shape[:-1], 1)
@@ -94,8 +68,12 @@ def log_softmax(x: Array) -> Array:
     The logarithm of a softmax would be -inf where p underflows; this logarithm is taken of a sum that is at least 1.
     Raises: ValueError unless x is a float array.
     """
-    check_float("x", x)
-    z: Array = x - x.max(-1, keepdims=True)
+    check_float("x", x, least_axes=1)
+    if x.dtype == np.float16:
+        with np.errstate(over="ignore"):
+            return log_softmax(x.astype(np.float32)).astype(np.float16)
+    with np.errstate(over="ignore"):
+        z: Array = x - x.max(-1, keepdims=True)
     z -= np.log(np.exp(z).sum(-1, keepdims=True))
     return z
 
@@ -137,6 +115,8 @@ def erf(x: Array) -> Array:
     check_float("x", x)
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
+    if x.ndim == 0:
+        return erf(x[None]).reshape(())
     a = np.fmin(np.abs(x), x.dtype.type(_REACH))  # fmin: NaN must not become an index
     nearest = np.rint(a / x.dtype.type(_STEP)).astype(np.intp)
     h = a - nearest.astype(x.dtype) * x.dtype.type(_STEP)
