@@ -24,7 +24,7 @@ def shell(line, cwd):
     return done
 
 
-def refused(line, cwd, match):
+def assert_refused(line, cwd, match):
     before = {p.name: p.read_bytes() for p in cwd.iterdir() if p.is_file()}
     done = shell(line, cwd)
     assert done.returncode == 2, done.stderr
@@ -140,7 +140,7 @@ def test_outputs_never_replace_inputs_tokenizers_or_other_files(folder):
         ("bpe train a.txt --out .", "Is a directory"),
     ]
     for line, match in cases:
-        refused(line, folder, match)
+        assert_refused(line, folder, match)
 
 
 @POSIX
@@ -178,19 +178,19 @@ def test_devices_are_written_through(folder):
 @POSIX
 def test_decode_refuses_the_ids_of_another_tokenizer(folder):
     shell("bpe encode a.txt --tokenizer t.json --out a.bin && bpe train a.txt --vocab-size 400 --out u.json", folder)
-    refused("bpe decode a.bin --tokenizer u.json", folder, "written with another tokenizer")
+    assert_refused("bpe decode a.bin --tokenizer u.json", folder, "written with another tokenizer")
     ids = np.fromfile(folder / "a.bin", "<u2")
     ids[:-1].tofile(folder / "a.bin")
-    refused("bpe decode a.bin --tokenizer t.json", folder, "must hold")
+    assert_refused("bpe decode a.bin --tokenizer t.json", folder, "must hold")
 
 
 @POSIX
 def test_special_options_and_empty_corpora_are_explained(folder):
     (folder / "empty.txt").write_text("")
-    refused('bpe train --special-tokens "<|endoftext|>" a.txt', folder, "must come before --special-tokens")
-    refused("bpe train empty.txt --out x.json", folder, "the corpus must hold text")
-    refused("bpe train empty.txt --workers 2 --out x.json", folder, "the corpus must hold text")
-    refused("bpe train a.txt --pattern cl100k_bass --out x.json", folder, "`pattern` must be one of")
+    assert_refused('bpe train --special-tokens "<|endoftext|>" a.txt', folder, "must come before --special-tokens")
+    assert_refused("bpe train empty.txt --out x.json", folder, "the corpus must hold text")
+    assert_refused("bpe train empty.txt --workers 2 --out x.json", folder, "the corpus must hold text")
+    assert_refused("bpe train a.txt --pattern cl100k_bass --out x.json", folder, "`pattern` must be one of")
     done = shell("bpe train a.txt --vocab-size 1000000 --out x.json", folder)
     assert b"no pair is left to merge" in done.stdout
 
