@@ -78,8 +78,8 @@ class Train:
             if self.counts:
                 tokenizer = train_from_counts(sum_of_counts(self.counts), progress=progress, **options)
             else:
-                pattern = parse_pattern(self.pattern)
-                tokenizer = train(self.files, pattern=pattern, workers=self.workers, progress=progress, **options)
+                options |= {"pattern": parse_pattern(self.pattern), "workers": self.workers}
+                tokenizer = train(self.files, progress=progress, **options)
         with output(self.out) as path:
             tokenizer.save(path)
         ended = "" if tokenizer.n_vocab == self.vocab_size else "; no pair is left to merge"
@@ -211,8 +211,7 @@ class Decode:
         ids = read_ids(self.file, tokenizer)
         parts = (tokenizer.decode_bytes(ids[i : i + IDS_PER_STEP]) for i in range(0, len(ids), IDS_PER_STEP))
         if self.out == STREAM:
-            for part in parts:
-                sys.stdout.buffer.write(part)
+            sys.stdout.buffer.writelines(parts)
         else:
             with output(self.out) as path, path.open("wb") as file:
                 file.writelines(parts)
