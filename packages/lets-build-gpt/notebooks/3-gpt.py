@@ -15,7 +15,7 @@
 #
 # One head in one layer beats a bigram model, and it does not write words. A GPT adds five ideas: several heads, a
 # feed-forward layer, residual connections, normalization, and depth. The training loop stays the same. This notebook
-# takes about two minutes on 2 CPU cores.
+# takes 1–2 min on 2 CPU cores.
 
 # %%
 import math
@@ -24,8 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 try:
-    import matplotlib  # noqa: F401 (for the figures)
+    import matplotlib  # noqa: F401 (for plot_loss and plot_attention)
     import torch
+    from IPython.display import Image
     from lets_build_gpt import Block, FeedForwardNetwork, Model, MultiHeadAttention, load_run, load_text
     from lets_build_gpt.bigram import fit_bigrams
     from lets_build_gpt.dropout import dropout
@@ -158,7 +159,7 @@ assert abs(untrained - math.log(100)) < 0.1
 # %%
 folder = Path(tempfile.mkdtemp()) / "gpt"
 evaluations = []
-config = replace(DEMO.train, steps=600, eval_every=100, dtype="float32", device="cpu", sample_tokens=300)
+config = replace(DEMO.train, steps=800, eval_every=100, dtype="float32", device="cpu", sample_tokens=300)
 result = train(DEMO.model, DEMO.optim, config, load_text(), folder, on_evaluation=evaluations.append)
 bigram = fit_bigrams(load_text(), train=False).validation
 print(
@@ -168,6 +169,7 @@ assert result.val_loss < bigram - 0.4
 
 # %%
 plot_loss([folder], folder / "loss_curve.png")
+Image(folder / "loss_curve.png", width=700)
 
 # %% [markdown]
 # **What the model writes**, early and late.
@@ -190,7 +192,8 @@ previous = weights.diagonal(-1, dim1=-2, dim2=-1).mean(-1)  # (layers, heads)
 for index in previous.flatten().argsort(descending=True)[:3].tolist():
     layer, head = divmod(index, previous.shape[1])
     print(f"layer {layer + 1}, head {head + 1}: {previous[layer, head]:.0%} of the weight on the previous character")
-plot_attention(weights, sentence)
+plot_attention(weights, sentence, folder / "attention.png")
+Image(folder / "attention.png", width=1000)
 
 # %% [markdown]
 # **Generation with a key/value cache.** In a causal model, later tokens never change the keys and values of earlier ones.
@@ -216,5 +219,5 @@ print(tokenizer.decode(texts[0][0].tolist()))
 #
 # 1. Train with `n_layers=1` and the same number of steps. How much of the gain over the bigram model is left?
 # 2. Set `dropout=0.2`. Does the validation loss fall or rise at this number of steps?
-# 3. Train on a text of 20,000 characters for 600 steps. At which step is the validation loss lowest?
+# 3. Train on a text of 20,000 characters for 800 steps. At which step is the validation loss lowest?
 # 4. Replace Muon by AdamW (`OptimConfig(optimizer="adamw")`). Find a learning rate that comes close.

@@ -38,34 +38,34 @@ OTHERS = [
 NOT_NUMBERS = st.sampled_from(["3", b"3", True, [1], math.nan, math.inf, -math.inf, 1j])
 
 
-def refuses(kind, name, value):
+def check_refused(kind, name, value):
     with pytest.raises(ValueError, match=f"`{name}` must "):
         kind(**{name: value})
 
 
 @given(st.sampled_from(INTEGERS), NOT_NUMBERS | st.floats() | st.integers(max_value=-1))
 def test_integer_settings_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(FRACTIONS), NOT_NUMBERS | st.floats(min_value=1) | st.floats(max_value=0, exclude_max=True))
 def test_fractions_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(POSITIVE), NOT_NUMBERS | st.floats(max_value=0))
 def test_learning_rates_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(NOT_NEGATIVE), NOT_NUMBERS | st.floats(max_value=0, exclude_max=True))
 def test_weight_decay_and_clipping_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(OTHERS), st.sampled_from([None, 1, 0.5, ["relu"]]))
 def test_names_and_flags_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 def test_every_setting_is_tested_above():
@@ -214,6 +214,25 @@ def test_foreign_and_damaged_training_states_are_named(run):
     with pytest.raises(ValueError, match=r"training_state\.safetensors: not a valid"):
         resume(run)
     assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["training_state.safetensors", "model.safetensors"])
+def test_files_of_another_run_are_refused(run, tmp_path, name):
+    other = tmp_path / "other"
+    train(MODEL, OptimConfig(lr=1e-3), TRAIN, TEXT.replace("be", "eb"), other)
+    (run / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(ValueError, match=rf"{name}: belongs to another run than config\.json"):
+        load_run(run, last=name != "model.safetensors")
+    if name == "training_state.safetensors":
+        with pytest.raises(ValueError, match="belongs to another run"):
+            resume(run)
+
+
+def test_a_resumed_run_repairs_its_tokenizer(run):
+    before = (run / "tokenizer.json").read_bytes()
+    (run / "tokenizer.json").unlink()
+    resume(run)
+    assert (run / "tokenizer.json").read_bytes() == before
 
 
 def test_a_damaged_line_of_metrics_is_named_and_a_torn_last_line_is_dropped(run):

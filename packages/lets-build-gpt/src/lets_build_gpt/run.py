@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lets_build_gpt._common.atomic import read_json_object, write_json, write_text
+from lets_build_gpt._common.atomic import write_json, write_text
 from lets_build_gpt._common.device import dtype_name, pick_device, pick_dtype
 from lets_build_gpt._common.errors import check_integer, invalid
 from lets_build_gpt._common.run_folder import (
@@ -21,17 +21,12 @@ from lets_build_gpt._common.run_folder import (
     claim_run_folder,
     clear_run_folder,
 )
-from lets_build_gpt.checkpoint import package_version, read_train_state
+from lets_build_gpt.checkpoint import NOT_COMPARED, package_version, read_settings, read_train_state, run_id_of
 from lets_build_gpt.config import ModelConfig, OptimConfig, TrainConfig, resolve_warmup
 from lets_build_gpt.data import TRAIN_FRACTION, check_length, fingerprint
 from lets_build_gpt.tokenizer import CharTokenizer
 from lets_build_gpt.train import Evaluation, Trainer
 
-# settings that do not shape the trajectory, so that a resumed run may change them (`steps` is compared below)
-NOT_COMPARED = (
-    "text", "device", "threads", "eval_every", "checkpoint_every", "sample_tokens", "steps", "version",
-    "extended_steps",
-)  # fmt: skip
 OVERFIT = 1.01  # a last validation loss above this multiple of the lowest one is reported as over-fitting
 
 
@@ -96,18 +91,19 @@ def train(
         raise ValueError(f"`extend` continues a finished run, but {out} has none")
     check_length(text, model.context_length, text_name or "text")
     tokenizer = CharTokenizer.from_text(text)
-    saved = read_json_object(out / CONFIG) if resumes else {}
+    saved = read_settings(out) if resumes else {}
     if resumes and not isinstance(saved.get("train"), dict):
         raise ValueError(f"{out / CONFIG}: must hold the settings of a run under `train`")
 
     device = pick_device(config.device)
     stored_dtype = saved.get("train", {}).get("dtype")
     chosen = stored_dtype if config.dtype == "auto" and isinstance(stored_dtype, str) else config.dtype
-    dtype = dtype_name(pick_dtype(chosen, device, say))
+    notes: list[str] = []  # said once all checks have passed, so that an error is a single line
+    dtype = dtype_name(pick_dtype(chosen, device, notes.append))
     optim = replace(optim, warmup_steps=resolve_warmup(optim, config.steps))
     config = replace(config, device=str(device), dtype=dtype)  # type: ignore[arg-type]
     settings = _settings(replace(model, vocab_size=tokenizer.vocab_size), optim, config, text, text_name)
-    say(f"device {device}, dtype {dtype}; {len(text):,} characters, {tokenizer.vocab_size} distinct")
+    notes.append(f"device {device}, dtype {dtype}; {len(text):,} characters, {tokenizer.vocab_size} distinct")
     if resumes:
         check_same_settings(saved, settings, out, NOT_COMPARED)
         extended = saved.get("extended_steps", 0)
@@ -115,9 +111,13 @@ def train(
         config = replace(config, steps=config.steps + extended)
     if config.threads:
         torch.set_num_threads(config.threads)
-    trainer = Trainer(model, optim, config, text, out)
+    trainer = Trainer(model, optim, config, text, out, run_id_of(saved or settings))
     if resumes:
         trainer.load()
+        tokenizer.save(out / TOKENIZER)  # derived from the text, which is the same: repairs a damaged file
+    for note in notes:
+        say(note)
+    if resumes:
         if trainer.steps_done >= config.steps:
             if extend is None:
                 say(f"{out}: already finished at step {trainer.steps_done}; add --extend N to train N more steps")
@@ -142,7 +142,7 @@ def finished_result(out: Path, model: ModelConfig) -> Result | None:
     """Return the result of the finished run in `out` if it trained `model` on the default text; None otherwise."""
     if not (out / CONFIG).is_file() or not (out / TRAINING_STATE).is_file():
         return None
-    settings, state = read_json_object(out / CONFIG), read_train_state(out / TRAINING_STATE)
+    settings, state = read_settings(out), read_train_state(out / TRAINING_STATE)
     try:
         same = ModelConfig(**{**settings["model"], "vocab_size": model.vocab_size}) == model
         finished = same and settings["data"]["text"] is None and state.step >= settings["train"]["steps"]
