@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from gpt2._common.cli import Presets, command_line, say
-from gpt2._common.errors import MissingDependencyError
+from gpt2._common.errors import MissingDependencyError, invalid
 from gpt2._common.interrupt import TrainingInterrupted
 from gpt2.config import GPT2Config, OptimConfig, Order, Size, TrainConfig
 from gpt2.recipes import DEMO, RECIPES, Recipe
@@ -92,6 +92,8 @@ class Train:
         seed = self.train.seed
         data: Any
         if self.order == "documents":
+            if self.eval_windows:
+                raise invalid("eval_windows", "be 0 with --order documents", self.eval_windows)
             data = PackedDocuments(files, config.context_length, seed)
         else:
             data = Windows(files, config.context_length, seed, self.order, self.eval_windows)
