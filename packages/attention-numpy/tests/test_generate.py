@@ -75,7 +75,9 @@ def test_a_wide_beam_equals_exhaustive_search(alpha, rule, seed):
 @pytest.mark.parametrize("length", [1, 2, 7, 40])
 @pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.6, 1.0])
 def test_length_norms_are_those_of_their_sources(length, alpha):
-    assert length_norm(length, alpha) == pytest.approx((5 + length) ** alpha / 6**alpha, rel=1e-14)  # 1609.08144, Eq. 14
+    assert length_norm(length, alpha) == pytest.approx(
+        (5 + length) ** alpha / 6**alpha, rel=1e-14
+    )  # 1609.08144, Eq. 14
     assert length_norm(length, alpha, "power") == pytest.approx(length**alpha, rel=1e-14)
 
 
