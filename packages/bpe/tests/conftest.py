@@ -86,12 +86,25 @@ def make(trained):
 
 
 @pytest.fixture(scope="session")
-def oracle(trained, patterns):
-    """`oracle("gpt2")`: tiktoken with the same ranks."""
+def tiktoken_pattern():
+    """`tiktoken_pattern("gpt2")`: the pattern of that name, as the installed tiktoken defines it."""
+    from tiktoken_ext import openai_public
+
+    def pattern(name):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(openai_public, "load_tiktoken_bpe", lambda *_, **__: {})  # the ranks would be downloaded
+            return getattr(openai_public, {"gpt2": "r50k"}.get(name, name) + "_base")()["pat_str"]
+
+    return pattern
+
+
+@pytest.fixture(scope="session")
+def oracle(trained, tiktoken_pattern):
+    """`oracle("gpt2")`: tiktoken with the same ranks, and with its own pattern of that name."""
     import tiktoken
 
     def encoding(pattern):
-        text = patterns[pattern] if pattern else r"(?s).+"
+        text = tiktoken_pattern(pattern) if pattern else r"(?s).+"
         special = {"<|endoftext|>": 1500, "<|im_start|>": 1501}
         return tiktoken.Encoding("here", pat_str=text, mergeable_ranks=trained[pattern], special_tokens=special)
 

@@ -210,22 +210,26 @@ def test_dropout_0_merges_all_and_dropout_1_merges_nothing(make):
     check()
 
 
-def test_dropout_samples_each_split_with_the_probability_of_algorithm_1():
-    """The word abc with the merges ab, bc, abc: probabilities of 1910.13267, algorithm 1, computed by hand."""
-    ranks = {bytes([b]): b for b in range(256)} | {b"ab": 256, b"bc": 257, b"abc": 258}
-    p, n = 0.4, 20000
-    rng = random.Random(1)
-    seen = {}
+P, Q = 0.4, 0.6  # the probabilities to drop and to keep a merge
+
+
+@pytest.mark.parametrize(
+    ("word", "merges", "expected"),
+    [
+        (b"abc", (b"ab", b"bc", b"abc"), {"a b c": P * P, "ab c": Q * P, "a bc": P * Q * P, "abc": Q * Q + P * Q * Q}),
+        # a merge that was dropped in one step may be kept in the next one
+        (b"abcd", (b"ab", b"cd"), {"a b c d": P * P, "ab c d": Q * P, "a b cd": P * Q * P, "ab cd": Q * Q + P * Q * Q}),
+    ],
+)
+def test_dropout_samples_each_split_with_the_probability_of_algorithm_1(word, merges, expected):
+    """The probabilities of 1910.13267, algorithm 1, computed by hand."""
+    ranks = {bytes([b]): b for b in range(256)} | {token: 256 + i for i, token in enumerate(merges)}
+    n, rng, seen = 20000, random.Random(1), {}
     for _ in range(n):
-        split = tuple(merge_with_dropout(b"abc", ranks, p, rng))
+        split = b" ".join(merge_with_dropout(word, ranks, P, rng)).decode()
         seen[split] = seen.get(split, 0) + 1
-    expected = {
-        (b"a", b"b", b"c"): p * p,
-        (b"ab", b"c"): (1 - p) * p,
-        (b"a", b"bc"): p * (1 - p) * p,
-        (b"abc",): (1 - p) * (1 - p) + p * (1 - p) * (1 - p),
-    }
     assert sum(expected.values()) == pytest.approx(1)
+    assert seen.keys() == expected.keys()
     for split, share in expected.items():
         assert abs(seen[split] - n * share) < 5 * (n * share * (1 - share)) ** 0.5
 

@@ -79,6 +79,14 @@ def test_each_id_of_gpt2_is_the_token_of_tiktoken(engine, published):
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
+@given(text=st.text("aésLX'd 12\u0661\n\r\t.,!_\u3000中日\u0301🙂", max_size=30))
+@settings(max_examples=300)
+def test_a_built_in_pattern_splits_as_that_of_tiktoken(pattern, tiktoken_pattern, text):
+    theirs = tiktoken_pattern(pattern).replace(r"\s++$", r"\s++\Z")  # in Rust, $ is the end of the text alone
+    assert Splitter(pattern)(text) == regex.findall(theirs, text)
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
 def test_trained_ranks_give_the_ids_of_tiktoken(pattern, engine, make, oracle, texts):
     tok, live = make(pattern, engine), oracle(pattern)
 
