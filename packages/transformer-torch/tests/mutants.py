@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant("_common/muon.py", "return parameter.grad.lerp(state[\"momentum_buffer\"], momentum)", "return state[\"momentum_buffer\"].clone()", "momentum that is not Nesterov's", DISTRIBUTED),
     Mutant("_common/muon.py", "(x.mT if tall else x).to", "x.to", "tall matrices come back transposed", TRAINING),
     Mutant("_common/muon.py", "0.2 * math.sqrt(max(rows, columns))", "0.2 * math.sqrt(min(rows, columns))", "an update of another scale than Adam's", DISTRIBUTED),
-    Mutant("training/checkpoint.py", "torch.set_rng_state(random[trainer.rank])", "pass", "dropout differs after resuming", TRAINING),
+    Mutant("training/checkpoint.py", "torch.set_rng_state(random[trainer.rank].clone())", "pass", "dropout differs after resuming", TRAINING),
     Mutant("training/trainer.py", "batches[self.progress.used :]", "batches", "a resumed epoch starts from its first batch", TRAINING),
     Mutant("training/trainer.py", "self.resample(self.progress.epoch)", "self.resample(0)", "every epoch has the same BPE-dropout", TRAINING),
     Mutant("training/trainer.py", "self.model.eval()\n        totals", "totals", "validation with dropout", TRAINING),

@@ -118,10 +118,10 @@ def load(trainer: Trainer) -> None:
     trainer.best_weights = None if best is None else {k: v.to(trainer.device) for k, v in best.items()}
     random = parts["random"][""]
     if trainer.rank < len(random):
-        torch.set_rng_state(random[trainer.rank])
+        torch.set_rng_state(random[trainer.rank].clone())  # a row of a matrix is not accepted
     random_cuda = parts.get("random_cuda", {}).get("", ())
     if trainer.device.type == "cuda" and trainer.rank < len(random_cuda):
-        torch.cuda.set_rng_state(random_cuda[trainer.rank])
+        torch.cuda.set_rng_state(random_cuda[trainer.rank].clone())
     trainer.progress = Progress(**json.loads(about["progress"]))
     trainer.saved_step = trainer.progress.step
     scaler: dict[str, Any] = json.loads(about["scaler"])
