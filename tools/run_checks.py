@@ -221,7 +221,7 @@ def test_a_signal_ends_the_run_between_two_steps_and_it_can_be_resumed(a_run: Ru
     process = a_run.start(*more, out=out)
     wait_for(process, a_run.folder / out / "metrics.jsonl", content=True)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     last = err.strip().splitlines()[-1]
@@ -232,7 +232,7 @@ def test_a_signal_ends_the_run_between_two_steps_and_it_can_be_resumed(a_run: Ru
     process = a_run.start(*more, "--resume", out=out)  # the same command is accepted and continues
     wait_for(process, a_run.folder / out / "metrics.jsonl", content=True, after_step=step)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     steps = [line["step"] for line in a_run.metrics(out)]
     assert steps == sorted(set(steps))
@@ -246,7 +246,7 @@ def test_an_interrupted_and_resumed_run_matches_the_uninterrupted_one_bit_for_bi
     process = a_run.start(out="again")
     wait_for(process, a_run.folder / "again" / "metrics.jsonl", content=True, or_end=True)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode in (0, 130), err
     done = a_run("--resume", out="again")
     assert done.returncode == 0, done.stderr
@@ -269,7 +269,7 @@ def wait_for(
     process: subprocess.Popen[str], path: Path, *, content: bool = False, after_step: int = 0, or_end: bool = False
 ) -> None:
     """Wait until a running command has written a file (and, with `content`, a metrics line after a step)."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if or_end and process.poll() is not None:
             return

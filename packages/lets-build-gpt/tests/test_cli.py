@@ -186,7 +186,7 @@ def test_plot_draws_several_runs(trained):
         (["train", "nanogpt-cpu", "--text", "text.txt", "--n-heads", "5"], "`n_heads` must divide `d_model`"),
         (["train", "nanogpt-cpu", "--text", "text.txt", "--warmup-steps", "5000"], "`warmup_steps` must be at most"),
         (["train", "nanogpt-cpu", "--text", "text.txt", "--momentum", "2"], "`momentum` must be in [0, 1)"),
-        (["train", "nanogpt-cpu", "--text", "text.txt", "--threads", "-1"], "`threads` must be"),
+        (["train", "nanogpt-cpu", "--text", "text.txt", "--num-threads", "-1"], "`num_threads` must be"),
         (["train", "nanogpt-cpu", "--vocab-size", "5"], "unknown options"),
         (["train", "shakespeare"], "`recipe` must be one of"),
         (["generate", "nothing"], "nothing/config.json: not found"),

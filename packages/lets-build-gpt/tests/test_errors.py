@@ -24,7 +24,7 @@ TRAIN = TrainConfig(batch_size=4, steps=6, eval_every=3, sample_tokens=5, device
 INTEGERS = [
     (ModelConfig, "context_length"), (ModelConfig, "d_model"), (ModelConfig, "n_heads"), (ModelConfig, "n_layers"),
     (ModelConfig, "vocab_size"), (TrainConfig, "batch_size"), (TrainConfig, "steps"), (TrainConfig, "eval_every"),
-    (TrainConfig, "checkpoint_every"), (TrainConfig, "threads"), (TrainConfig, "sample_tokens"), (TrainConfig, "seed"),
+    (TrainConfig, "checkpoint_every"), (TrainConfig, "num_threads"), (TrainConfig, "sample_tokens"), (TrainConfig, "seed"),
     (OptimConfig, "warmup_steps"),
 ]  # fmt: skip
 FRACTIONS = [

@@ -48,7 +48,7 @@ class TrainState:
 
 # settings that do not shape the trajectory, so that a resumed run may change them
 NOT_COMPARED = (
-    "text", "device", "threads", "eval_every", "checkpoint_every", "sample_tokens", "steps", "version",
+    "text", "device", "num_threads", "eval_every", "checkpoint_every", "sample_tokens", "steps", "version",
     "extended_steps",
 )  # fmt: skip
 

@@ -114,7 +114,7 @@ class TrainConfig:
     """Device: cpu, cuda, mps, or auto (the first that is available of cuda, mps, cpu)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Autocast dtype of training; `auto`: bfloat16 where it is faster, else float32. Evaluation uses float32."""
-    threads: int | None = None
+    num_threads: int | None = None
     """CPU threads; by default PyTorch's choice."""
     compile: bool = False
     """Compile the model with torch.compile: faster on a GPU, slow to start."""
@@ -122,7 +122,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "eval_every"):
             check_integer(name, getattr(self, name), 1)
-        for name in ("checkpoint_every", "threads"):
+        for name in ("checkpoint_every", "num_threads"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
         check_integer("sample_tokens", self.sample_tokens, 0)

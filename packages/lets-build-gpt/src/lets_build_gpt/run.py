@@ -109,8 +109,8 @@ def train(
         extended = saved.get("extended_steps", 0)
         _check_steps(saved, config.steps, extended, out)
         config = replace(config, steps=config.steps + extended)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
     trainer = Trainer(model, optim, config, text, out, run_id_of(saved or settings))
     if resumes:
         trainer.load()
