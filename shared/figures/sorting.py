@@ -69,12 +69,12 @@ def main() -> None:
     ids = ["ABC".index(letter) for letter in PROMPT]
     for _ in range(len(PROMPT) - 1):
         ids.append(int(forward(parameters, ids)[0][-1].argmax()))
-    _, weights = forward(parameters, ids)
+    logits, weights = forward(parameters, ids)
     tokens = ["ABC"[i] for i in ids]
     assert tokens[len(PROMPT) :] == sorted(PROMPT)[:-1]
     title = f"A GPT sorts {PROMPT}: attention of all heads"
     viz.attention_heatmap(weights, tokens, title=title).savefig(folder / "attention.png", dpi=100)
-    viz.attention_html(weights, tokens, "attention.html", title=title)
+    viz.attention_html(weights, tokens, "attention.html", title=title, logits=logits, vocabulary=list("ABC"))
 
 
 if __name__ == "__main__":

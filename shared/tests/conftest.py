@@ -22,7 +22,8 @@ class Server:
     """Serves BODY at /good; /truncate, /short, /corrupt, /stall, /silent, /busy do as named; else 404.
 
     /break breaks the first connection after half of the file, /busy-once answers 503 to the first request, /norange
-    breaks like /break and then ignores Range, /slow-start waits before it sends. `ranges` holds the Range headers.
+    breaks like /break and then ignores Range, /slow-start waits before it sends, /drip
+    sends at most 64 KiB for each connection. `ranges` holds the Range headers.
     """
 
     def __init__(self):
@@ -43,6 +44,11 @@ class Server:
                     self.send_error(503)
                 elif how in ("break", "norange") and first:
                     self.answer(half, {"Content-Length": str(len(BODY))})
+                elif how == "drip":
+                    start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+                    more = {"Content-Length": str(len(BODY) - start)}
+                    more |= {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"} if start else {}
+                    self.answer(BODY[start : start + (1 << 16)], more, 206 if start else 200)
                 elif self.headers["Range"] and how in ("break", "stall"):
                     start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
                     self.answer(BODY[start:], {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"}, 206)

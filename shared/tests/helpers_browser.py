@@ -1,4 +1,4 @@
-"""Chromium driven through its DevTools pipe: nothing to install but the browser itself."""
+"""A driver of headless Chromium through its DevTools pipe; it needs no package, only the browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS += [
 
 
 def installed() -> str | None:
-    """Where a Chromium is that this driver can start, or None."""
+    """Return the path of a Chromium that this driver can start, or None."""
     return None if sys.platform == "win32" else next(filter(None, map(shutil.which, NAMES)), None)
 
 
@@ -39,7 +39,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Browser:
-    """One page of a headless Chromium; commands go to file descriptor 3 and answers come from 4."""
+    """One page of a headless Chromium: it reads commands from file descriptor 3 and writes answers to 4."""
 
     def __init__(self, program: str, profile: Path) -> None:
         their_in, self.out = os.pipe()
@@ -59,7 +59,7 @@ class Browser:
             self.send(f"{domain}.enable")
 
     def read(self, seconds: float = 120) -> dict[str, Any]:
-        """The next message."""
+        """Return the next message."""
         until = time.monotonic() + seconds
         while b"\0" not in self.buffer:
             if not select.select([self.inp], [], [], max(0, until - time.monotonic()))[0]:
@@ -73,7 +73,7 @@ class Browser:
         return found
 
     def send(self, method: str, **parameters: Any) -> Any:
-        """Give a command and return its result; events that come meanwhile are kept in `events`."""
+        """Send a command and return its result; events that arrive before it are appended to `events`."""
         self.count += 1
         command = {"id": self.count, "method": method, "params": parameters}
         if self.session is not None:
@@ -85,22 +85,26 @@ class Browser:
             raise RuntimeError(f"{method}: {message['error']['message']}")
         return message["result"]
 
-    def open(self, path: Path) -> None:
-        """Load a file and wait until it has run."""
+    def open(self, path: Path, fragment: str = "") -> None:
+        """Load a file, with a fragment of the address if given, and wait until its script has run."""
         self.events.clear()
-        self.send("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url="about:blank")  # a new fragment alone would not load the page again
+        while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
+            self.events.append(self.read())
+        self.events.clear()
+        self.send("Page.navigate", url=path.as_uri() + fragment)
         while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
             self.events.append(self.read())
 
     def js(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         found = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
 
     def middle(self, selector: str, number: int = 0) -> dict[str, float]:
-        """Where the middle of the n-th element of a selector is on the screen, after scrolling it into view."""
+        """Scroll the n-th element of a selector into view and return its center on the screen."""
         box = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         code = "(e => { e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
         code += " return {x: r.x + r.width / 2, y: r.y + r.height / 2} })"
@@ -108,27 +112,27 @@ class Browser:
         return found
 
     def mouse(self, selector: str, number: int = 0, *, click: bool = False) -> None:
-        """Move the mouse to an element, and click there if asked."""
+        """Move the mouse to an element; optionally click it."""
         at = self.middle(selector, number)
         self.send("Input.dispatchMouseEvent", type="mouseMoved", **at)
         for kind in ("mousePressed", "mouseReleased") if click else ():
             self.send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
 
     def tap(self, selector: str, number: int = 0) -> None:
-        """Touch an element with a finger."""
+        """Tap an element."""
         at = self.middle(selector, number)
         self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[at])
         self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def key(self, name: str) -> None:
-        """Press and let go a key by its name, for example ArrowDown."""
+        """Press and release a key by its name, such as ArrowDown."""
         codes = {"Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         codes |= {"PageUp": 33, "PageDown": 34, "End": 35, "Home": 36, "Enter": 13}
         for kind in ("rawKeyDown", "keyUp"):
             self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=codes[name])
 
     def picture(self, path: Path) -> None:
-        """Write what is seen as PNG."""
+        """Write a screenshot as PNG."""
         path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
     def close(self) -> None:

@@ -60,6 +60,13 @@ def test_broken_download_continues_where_it_stopped(here, register, server, body
     assert [p.name for p in here["cache"].iterdir()] == ["a.bin"]
 
 
+def test_download_continues_as_long_as_it_makes_progress(here, register, server, body, monkeypatch):
+    monkeypatch.setattr(download, "RETRY_SECONDS", (0.0,))
+    register("a.bin", body, f"{server.address}/drip")
+    assert data.fetch("a.bin").read_bytes() == body
+    assert len(server.requests) == 4  # of 64 KiB each: more than two attempts
+
+
 def test_server_that_ignores_ranges_sends_the_whole_file(here, register, server, body):
     register("a.bin", body, f"{server.address}/norange")
     assert data.fetch("a.bin").read_bytes() == body
@@ -150,6 +157,14 @@ def test_address_without_a_server(here, register, body, monkeypatch):
     with pytest.raises(DataError, match=r"could not be read .*refused"):
         data.fetch("a.bin")
     assert list(here["cache"].iterdir()) == []
+
+
+def test_cache_that_is_a_dangling_link_is_a_data_error(here, register, server, body, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setenv("DLPAPERS_CACHE_DIR", str(tmp_path / "link"))
+    register("x/a.bin", body, f"{server.address}/good")
+    with pytest.raises(DataError, match=r"cannot be stored in .*link"):
+        data.fetch("x/a.bin")
 
 
 @pytest.mark.parametrize("blocked", ["x", "x/a.bin/folder", ".partial"])

@@ -1,16 +1,19 @@
-"""Training beside Hugging Face, gigatoken and minbpe's loop.
+"""Benchmark training against Hugging Face, gigatoken and the loop of minbpe.
 
     DLPAPERS_CORPORA=folder python benchmarks/train.py [PART ...]     # PART: large, memory, textbook
 
-large: 32,768 ids on 20 MB of prose. memory: the peak of the same, each side in a process of its own. textbook: the
-python engine on tiny shakespeare beside minbpe's loop, per merge.
+large: 32,768 ids on 20 MB of prose. memory: its peak memory, each library in a separate process. textbook: the python
+engine on tiny shakespeare against the loop of minbpe, per merge.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # before the libraries read them
+os.environ |= {
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}  # the libraries read them when they are imported
 
 import json
 import subprocess
@@ -21,22 +24,30 @@ from pathlib import Path
 from typing import Any
 
 import bpe
-from bpe.patterns import Splitter
+from bpe.pretokenize import Splitter
 from corpora import slices
 from dlpapers_shared.timing import compare, write_record
 
 HERE = Path(__file__).parent
 VOCAB = 32768
+NOTE = (
+    "One thread, CPU time, median of 5 interleaved rounds. × is the speedup over that baseline: > 1 means that this "
+    "package is faster."
+)
+NOTES = {
+    "memory": "One thread. The peak of each process, and how much training added to it; memory over ours > 1: this "
+    "package needs less."
+}
 DISTRIBUTIONS = ["dlpapers-bpe", "numba", "numpy", "regex", "tokenizers", "gigatoken"]
 
 
 def ours(path: str) -> object:
-    """This package on a file, with Hugging Face's rule for ties."""
+    """Train with this package on a file, with the tie-breaking rule of Hugging Face."""
     return bpe.train([path], vocab_size=VOCAB, ties="ids", engine="numba")
 
 
 def huggingface(path: str) -> object:
-    """`tokenizers` on the same file."""
+    """Train with `tokenizers` on the same file."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -47,31 +58,31 @@ def huggingface(path: str) -> object:
 
 
 def giga(path: str) -> object:
-    """`gigatoken` on the same file."""
+    """Train with `gigatoken` on the same file."""
     import gigatoken
 
     return gigatoken.train_bpe(Path(path).read_bytes(), VOCAB, [])
 
 
-SIDES = {"ours": ours, "huggingface": huggingface, "giga": giga}
+SIDES = {"bpe": ours, "Hugging Face": huggingface, "gigatoken": giga}
 
 
 def corpus(folder: Path) -> str:
-    """20 MB of prose in a file."""
+    """Write 20 MB of prose into a file and return its path."""
     path = Path(tempfile.gettempdir()) / "prose-20-mb.txt"
     path.write_text("".join(slices("prose", folder, 5)), encoding="utf-8")
     return str(path)
 
 
 def large(folder: Path) -> list[dict[str, Any]]:
-    """CPU seconds of whole trainings, in turn."""
+    """Measure the CPU seconds of complete training runs, interleaved."""
     path = corpus(folder)
     result = compare(lambda: ours(path), {"Hugging Face": lambda: huggingface(path), "gigatoken": lambda: giga(path)})
     return [
         {
             "case": "32,768 ids, 20 MB of prose, compiled engine",
-            "ours, CPU seconds": round(result.seconds(), 3),
-            **{f"{name} / ours": round(result.ratio(name), 2) for name in result.peers},
+            "CPU seconds": round(result.seconds(), 3),
+            **{f"× {name}": round(result.speedup(name), 2) for name in result.baselines},
         }
     ]
 
@@ -81,7 +92,7 @@ import sys
 sys.path.insert(0, {here!r})
 import train
 
-def peak():  # of this process alone; what getrusage tells includes the parent's, from before the exec
+def peak():  # of this process; getrusage includes the parent's from before the exec
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 
 train.SIDES[{side!r}]({warm!r})
@@ -92,7 +103,7 @@ print(before, peak())
 
 
 def memory(folder: Path) -> list[dict[str, Any]]:
-    """The peak of the process, and how much of it training added to one that has trained on a sentence."""
+    """Measure the peak of the process, and how much of it training added after a warm-up on one sentence."""
     path = corpus(folder)
     warm = Path(tempfile.gettempdir()) / "sentence.txt"
     warm.write_text("a sentence\n")
@@ -105,21 +116,21 @@ def memory(folder: Path) -> list[dict[str, Any]]:
             {"case": side, "peak, MB": round(peak / 1024), "added by training, MB": round((peak - before) / 1024)}
         )
     first = {row["case"]: row["added by training, MB"] for row in rows}
-    return [{**row, "ours / this": round(first["ours"] / row["added by training, MB"], 2)} for row in rows]
+    return [{**row, "memory over ours (×)": round(row["added by training, MB"] / first["bpe"], 2)} for row in rows]
 
 
 def minbpe_loop(text: str, merges: int) -> list[tuple[int, int]]:
-    """minbpe's RegexTokenizer.train: all pairs are counted anew, and all pieces rebuilt, for each merge."""
-    pieces = [list(piece.encode()) for piece in Splitter("gpt2")(text)]
+    """Train as minbpe's RegexTokenizer.train: recount all pairs and rebuild all pre-tokens for each merge."""
+    pretokens = [list(pretoken.encode()) for pretoken in Splitter("gpt2")(text)]
     made = []
     for new in range(256, 256 + merges):
         stats: dict[tuple[int, int], int] = {}
-        for ids in pieces:
+        for ids in pretokens:
             for pair in pairwise(ids):
                 stats[pair] = stats.get(pair, 0) + 1
         best = max(stats, key=stats.get)  # type: ignore[arg-type]
         joined = []
-        for ids in pieces:
+        for ids in pretokens:
             out, i = [], 0
             while i < len(ids):
                 if i < len(ids) - 1 and ids[i] == best[0] and ids[i + 1] == best[1]:
@@ -129,27 +140,27 @@ def minbpe_loop(text: str, merges: int) -> list[tuple[int, int]]:
                     out.append(ids[i])
                     i += 1
             joined.append(out)
-        pieces = joined
+        pretokens = joined
         made.append(best)
     return made
 
 
 def textbook(folder: Path) -> list[dict[str, Any]]:
-    """1,024 ids on tiny shakespeare; minbpe's loop only for its first few merges, so both per merge."""
+    """Train 1,024 ids on tiny shakespeare. The loop of minbpe runs only 8 merges, so both are timed per merge."""
     text = (Path(os.environ["DLPAPERS_DATA_DIR"]) / "text" / "tinyshakespeare.txt").read_text(encoding="utf-8")
     few, all_merges = 8, 768
     trained = bpe.train_from_iterator([text], vocab_size=1024, engine="python")
     assert trained.merges[:few] == minbpe_loop(text, few)
     result = compare(
         lambda: bpe.train_from_iterator([text], vocab_size=1024, engine="python"),
-        {"minbpe's loop": lambda: minbpe_loop(text, few)},
+        {"the loop of minbpe": lambda: minbpe_loop(text, few)},
     )
-    ratio = result.ratio("minbpe's loop") * all_merges / few
+    speedup = result.speedup("the loop of minbpe") * all_merges / few
     return [
         {
             "case": "1,024 ids, tiny shakespeare, python engine",
-            "ours, CPU ms per merge": round(1000 * result.seconds() / all_merges, 3),
-            "minbpe's loop / ours": round(ratio, 1),
+            "CPU ms per merge": round(1000 * result.seconds() / all_merges, 3),
+            "× the loop of minbpe": round(speedup, 1),
         }
     ]
 
@@ -174,7 +185,7 @@ def main(arguments: list[str]) -> None:
             seed=0,
             rows=rows,
             distributions=DISTRIBUTIONS,
-            note="One thread, CPU time, median of 5 rounds in turn; a ratio is the peer's time over ours.",
+            note=NOTES.get(part, NOTE),
         )
         print(json.dumps(rows, indent=1))
 

@@ -87,32 +87,32 @@ def test_inspect(place):
 
 
 def test_colours_end_before_each_line_does():
-    from bpe.show import terminal_pieces
+    from bpe.visualize import terminal_tokens
 
     tok = bpe.train_from_iterator(["a\n\nb"], vocab_size=257, engine="python")
-    painted = terminal_pieces(tok, "a\n\nb", colour=True)
+    painted = terminal_tokens(tok, "a\n\nb", color=True)
     for line in painted.split("\n"):
         assert re.findall(r"\x1b\[[^m]*m", line)[-1] == "\x1b[0m"
     assert re.sub(r"\x1b\[[^m]*m", "", painted) == "a\n\nb"
-    assert terminal_pieces(tok, "a\n\nb", colour=False).replace("|", "") == "a\n\nb"
+    assert terminal_tokens(tok, "a\n\nb", color=False).replace("|", "") == "a\n\nb"
 
 
 def test_convert(place):
     for to in ("huggingface", "openai", "tiktoken"):
         files = good("convert", "t.json", "--to", to, "--out", f"as-{to}", cwd=place).split()
         assert files
-        back = good("convert", f"as-{to}", "--to", "own", "--out", "back.json", cwd=place)
+        back = good("convert", f"as-{to}", "--to", "native", "--out", "back.json", cwd=place)
         assert back == "back.json\n"
         assert (place / "back.json").read_bytes() == (place / "t.json").read_bytes()
     (place / "as-tiktoken" / "tokenizer.tiktoken.json").unlink()
-    done = run("convert", "as-tiktoken", "--to", "own", "--out", "x.json", cwd=place)
+    done = run("convert", "as-tiktoken", "--to", "native", "--out", "x.json", cwd=place)
     assert b"does not state its pattern" in done.stderr
-    good("convert", "as-tiktoken", "--to", "own", "--out", "x.json", "--pattern", "gpt2", cwd=place)
+    good("convert", "as-tiktoken", "--to", "native", "--out", "x.json", "--pattern", "gpt2", cwd=place)
 
 
 def test_demo_tells_its_story(engine):
     said = good("demo", "--vocab-size", 400, "--engine", engine)
-    for part in ("merge     0", "longest tokens", "bytes per token", "256 ids: 1.00", engine):
+    for part in ("merge     0", "Longest tokens", "bytes per token", "256 ids: 1.00", engine):
         assert part in said
 
 
@@ -133,9 +133,12 @@ def test_demo_tells_its_story(engine):
         (["encode", "a.txt", "--tokenizer", "t.json", "--num-threads", "0"], "num_threads"),
         (["encode", "latin1.txt", "--tokenizer", "t.json"], "byte 3 is not UTF-8"),
         (["decode", "odd.bin", "--tokenizer", "t.json"], "odd.bin"),
-        (["decode", "far.bin", "--tokenizer", "t.json"], "65535 is not in the vocabulary"),
+        (
+            ["decode", "far.bin", "--tokenizer", "t.json"],
+            "must be an id of this vocabulary, which are below 512, got 65535",
+        ),
         (["inspect", "--tokenizer", "t.json"], "file"),
-        (["convert", "nothing.json", "--to", "own", "--out", "x"], "nothing.json"),
+        (["convert", "nothing.json", "--to", "native", "--out", "x"], "nothing.json"),
         (["demo", "--vocab-size", "3"], "vocab_size"),
     ],
 )
@@ -160,17 +163,3 @@ def test_a_reader_that_goes_away_is_no_error(place):
     )  # fmt: skip
     assert done.stdout.startswith("Corpus:")
     assert done.stderr == ""
-
-
-def test_an_unknown_command_ends_with_2():
-    assert run("nonsense").returncode == 2
-
-
-def test_help_and_import_load_nothing_heavy():
-    code = "import sys, bpe, bpe.cli; print({'numpy', 'numba', 'regex', 'pooch'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
-    code = "import bpe; bpe.Tokenizer, bpe.train, bpe.get_encoding; import sys; print('numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
-    assert "usage: bpe" in good("--help")

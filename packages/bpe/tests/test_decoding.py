@@ -6,7 +6,7 @@ import random
 import bpe
 import numpy as np
 import pytest
-from bpe.byte_letters import from_letters, to_letters
+from bpe.byte_unicode import from_printable, to_printable
 from bpe.merge import byte_pair_merge, merge_with_dropout
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,17 +59,35 @@ def test_any_bytes_round_trip(pattern, make, engine):
     check()
 
 
-@pytest.mark.parametrize("wrong", [1503, -1, 2**31, 2**32, 2**63, 2**70, 1.5, "a", None])
-def test_an_id_that_is_none_is_a_clear_error(make, engine, wrong):
+@pytest.mark.parametrize("wrong", [1503, -1, 2**31, 2**32, 2**63, 2**70])
+def test_an_unknown_id_is_a_clear_error(make, engine, wrong):
     tok = make("gpt2", engine)
     with pytest.raises(
-        bpe.UnknownTokenError, match=r"^ids: .* is not in the vocabulary, whose ids are below 1503 \(pos"
+        bpe.UnknownTokenError, match=r"^`ids\[1\]` must be an id of this vocabulary, which are below 1503, got"
     ):
         tok.decode([97, wrong])
     with pytest.raises(KeyError):
         tok.decode_bytes([wrong])
     with pytest.raises(ValueError, match="below 1503"):
         tok.decode_single_token_bytes(wrong)
+
+
+@pytest.mark.parametrize("wrong", [1.5, 97.0, "a", "", None, b"a", [97], np.float64(97), np.True_])
+def test_what_is_not_an_integer_is_a_clear_error(make, engine, wrong):
+    tok = make("gpt2", engine)
+    calls = [
+        tok.decode,
+        tok.decode_bytes,
+        tok.decode_tokens_bytes,
+        tok.pieces,
+        lambda ids: tok.stream_decoder().push(*ids),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^`ids\[1\]` must be an integer, got"):
+            call([97, wrong])
+    for call in (tok.decode_single_token_bytes, tok.is_special_token):
+        with pytest.raises(ValueError, match=r"^`token` must be an integer, got"):
+            call(wrong)
 
 
 def test_a_stream_gives_the_text_as_soon_as_it_is_certain(make, engine):
@@ -125,26 +143,38 @@ def test_pieces_are_readable_letters(make):
     assert tok.pieces(tok.encode(" the\n<|endoftext|>", allowed_special="all")) == ["Ġthe", "Ċ", "<|endoftext|>"]
 
 
-def test_byte_letters_are_gpt_2_s_and_have_an_inverse():
+def test_printable_bytes_are_those_of_gpt2_and_have_an_inverse():
     letters = bpe.bytes_to_unicode()
     assert len(set(letters.values())) == 256
     assert [letters[b] for b in b" \n\t\x00\x7f\xa0\xadA!\xff"] == list("ĠĊĉĀġłŃA!ÿ")
     everything = bytes(range(256))
-    assert from_letters(to_letters(everything)) == everything
-    with pytest.raises(ValueError, match="not the letter of any byte"):
-        from_letters("語")
+    assert from_printable(to_printable(everything)) == everything
+    with pytest.raises(ValueError, match="does not stand for a byte"):
+        from_printable("語")
 
 
-def test_lone_surrogates_are_a_clear_error(make, engine):
-    tok = make("gpt2", engine)
-    calls = [
-        tok.encode, tok.encode_ordinary, tok.encode_to_numpy, tok.count, lambda t: tok.encode_up_to(t, 9),
-        lambda t: tok.encode_batch(["a", t]), lambda t: tok.encode_with_dropout(t, 0.5, random.Random(0)),
-        lambda t: tok.encode("<|endoftext|>" + t, allowed_special="all"),
-    ]  # fmt: skip
-    for call in calls:
-        with pytest.raises(ValueError, match=r"^text: character \d+ is the lone surrogate U\+DC80"):
-            call("ab\udc80c")
+SURROGATES = ["ab\udc80c", "\ud83d\udc4d", "\ud83d", "a\ude00\ud83d", "\ud83d\ud83d\udc4d", "the \ud83d\udc4d end"]
+
+
+@pytest.mark.parametrize("text", SURROGATES)
+def test_surrogates_are_encoded_as_in_tiktoken(make, oracle, engine, text):
+    tok, live = make("gpt2", engine), oracle("gpt2")
+    ids = live.encode(text)
+    assert tok.encode(text) == tok.encode_ordinary(text) == live.encode_ordinary(text) == ids
+    assert tok.encode_to_numpy(text).tolist() == ids
+    assert tok.encode_batch(["a", text]) == [[97], ids]
+    assert tok.encode_ordinary_batch([text], num_threads=2) == live.encode_ordinary_batch([text])
+    assert [a.tolist() for a in tok.encode_batch_to_numpy([text, "a"])] == [ids, [97]]
+    assert tok.encode_up_to(text, 99) == ids
+    assert tok.count(text) == len(ids)
+    assert tok.encode_with_dropout(text, 0.0, random.Random(0)) == ids
+    assert tok.encode("<|endoftext|>" + text, allowed_special="all") == [1500, *ids]
+    found = tok.encode_with_offsets(text)
+    assert found.ids == ids
+    assert found.char_spans[-1][1] == len(text)
+    assert all(0 <= a < b <= len(text) for a, b in found.char_spans)
+    covered = {k for a, b in found.char_spans for k in range(a, b)}
+    assert covered == set(range(len(text)))
 
 
 def test_pickling_keeps_everything(make, engine):
@@ -161,9 +191,9 @@ def test_the_heap_and_the_scan_merge_alike(make):
 
     @given(st.text("the an in= \n日", min_size=1, max_size=120).map(str.encode))
     def check(piece):
-        from bpe.merge import _merge_by_heap
+        from bpe.merge import _merge_with_heap
 
-        assert _merge_by_heap(piece, ranks, float("inf")) == byte_pair_merge(piece, ranks)
+        assert _merge_with_heap(piece, ranks, float("inf")) == byte_pair_merge(piece, ranks)
 
     check()
 

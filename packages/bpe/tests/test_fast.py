@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiktoken
 from bpe import fast
-from bpe.fast import layout
+from bpe.fast import struct_layout as layout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +86,7 @@ def test_a_token_that_no_merge_makes(token):
     theirs = tiktoken.Encoding("x", pat_str=r"[^|]+|\|", mergeable_ranks=ranks, special_tokens={})
     for text in (token, token + "|", "|" + token, token * 2, token[:-1], token + "|" + token[1:] + "|" + token):
         pieces = [p.encode() for p in text.replace("|", "\0|\0").split("\0") if p]
-        ids = encoder.encode_pieces(text.encode(), np.cumsum([len(p) for p in pieces]))
+        ids = encoder.encode_pretokens(text.encode(), np.cumsum([len(p) for p in pieces]))
         assert ids.tolist() == theirs.encode_ordinary(text)
         assert encoder.decode(ids) == text.encode()
 
@@ -107,9 +107,9 @@ def test_ids_need_not_follow_one_another():
     ("ranks", "message"),
     [
         ({k: v for k, v in BYTES.items() if v != 65}, "every single byte"),
-        (BYTES | {b"ab": 2**21}, "ids have to lie"),
-        (BYTES | {b"ab": -1}, "ids have to lie"),
-        (BYTES | {b"x" * 300: 256}, "no merge makes"),
+        (BYTES | {b"ab": 2**21}, "ids must be from 0"),
+        (BYTES | {b"ab": -1}, "ids must be from 0"),
+        (BYTES | {b"x" * 300: 256}, "that no merge forms"),
     ],
 )
 def test_vocabularies_that_are_refused(ranks, message):
@@ -124,7 +124,7 @@ def test_wrong_arguments(encoders):
         fast.PretokenCounter("gpt3")
     for ends in ([1, 1, 3], [0, 3], [2], [4], [], [-1, 3]):
         with pytest.raises(ValueError, match="ends"):
-            encoders["gpt2"].encode_pieces(b"abc", ends)
+            encoders["gpt2"].encode_pretokens(b"abc", ends)
     with pytest.raises(ValueError, match="num_threads"):
         encoders["gpt2"].encode_batch(["a"], 0)
     with pytest.raises(ValueError, match="ties"):
@@ -137,13 +137,13 @@ def test_given_pieces_are_encoded_one_by_one(encoders, pieces):
     ends = np.cumsum([len(p) for p in pieces]).astype(np.int64) if pieces else []
     plain = encoders[None]
     expected = [i for p in pieces for i in plain.encode(p).tolist()]
-    assert plain.encode_pieces(b"".join(pieces), ends).tolist() == expected
+    assert plain.encode_pretokens(b"".join(pieces), ends).tolist() == expected
 
 
 def test_large_given_pieces(encoders):
     plain = encoders[None]
     pieces = [b"ab" * 30_000, b"c", b"d" * layout.BLOCK, b"e" * (layout.BLOCK + 1), b"f"]
-    ids = plain.encode_pieces(b"".join(pieces), np.cumsum([len(p) for p in pieces]))
+    ids = plain.encode_pretokens(b"".join(pieces), np.cumsum([len(p) for p in pieces]))
     assert ids.tolist() == [i for p in pieces for i in plain.encode(p).tolist()]
 
 
@@ -157,7 +157,7 @@ def test_every_way_to_encode_gives_the_same(pattern, encoders, topics):
     assert [encoder.count(t) for t in texts] == list(map(len, each))
     for threads in (1, 2, 5):
         assert [ids.tolist() for ids in encoder.encode_batch(documents, threads)] == each
-    assert [encoder.encode_pieces(t, encoder.split(t)).tolist() for t in texts] == each
+    assert [encoder.encode_pretokens(t, encoder.split(t)).tolist() for t in texts] == each
     assert [encoder.decode(ids) for ids in each] == [encoder.decode(np.array(ids)) for ids in each] == texts
 
 
@@ -201,7 +201,7 @@ print(NumbaEncoder({bytes([b]): b for b in range(256)}, "gpt2").encode(b"hi").to
 
 @pytest.mark.slow
 def test_a_folder_that_is_damaged_or_cannot_be_written(tmp_path):
-    code = "from bpe.fast.machine import entry_point; print(bool(entry_point('decode')))"
+    code = "from bpe.fast.aot import entry_point; print(bool(entry_point('decode')))"
     first = run(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert first.stderr == "compiling the encoder for this machine; this happens once and takes some seconds\n"
     again = run(code, NUMBA_CACHE_DIR=str(tmp_path))

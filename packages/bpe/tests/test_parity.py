@@ -10,7 +10,7 @@ import bpe
 import pytest
 import regex
 import tiktoken
-from bpe.patterns import PATTERNS, Splitter, name_of
+from bpe.pretokenize import PATTERNS, Splitter, name_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

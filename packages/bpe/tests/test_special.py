@@ -70,7 +70,7 @@ def test_untrusted_text_never_becomes_a_special_token(make, engine):
         assert ids[-1] == 1500
 
     check()
-    with pytest.raises(ValueError, match="neither Trusted nor Untrusted"):
+    with pytest.raises(ValueError, match="must hold only Trusted and Untrusted"):
         tok.encode_parts(["a"])
 
 
@@ -83,7 +83,7 @@ def test_registration(make, engine):
     assert "<|pad|>" not in tok.special_tokens_set
     assert tok.with_special_tokens({"<far>": 9999}).decode([9999, 97]) == "<far>a"
     for taken in ({"<new>": 97}, {"<new>": 1500}, {"": 3000}, {"<new>": -1}, {"<new>": 2**32}):
-        with pytest.raises(ValueError, match="tokens"):
+        with pytest.raises(ValueError, match=r"id|token"):
             tok.with_special_tokens(taken)
 
 
@@ -92,7 +92,7 @@ def test_single_tokens(make, oracle):
     for token in (b"a", b" the", "the", EOT, b"\xff"):
         assert tok.encode_single_token(token) == live.encode_single_token(token)
     for unknown in ("no such token", b"\xff\xff"):
-        with pytest.raises(KeyError, match="not a token"):
+        with pytest.raises(KeyError, match="must be one token"):
             tok.encode_single_token(unknown)
         with pytest.raises(KeyError):
             live.encode_single_token(unknown)

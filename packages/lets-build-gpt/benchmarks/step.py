@@ -1,10 +1,10 @@
-"""Time per training step at the `nanogpt-cpu` recipe, against nanoGPT's step and against heads in a Python loop.
+"""Time a training step at the `nanogpt-cpu` recipe: this package, nanoGPT, and heads in a Python loop.
 
-Each side runs in a process of its own, as its users run it: ours with glibc told to keep freed memory (see
-machine.py) and the type of products that `--dtype auto` chooses, the peers as they come, in float32. Further rows
-give the peers what ours has. All sides take AdamW steps on the same batch; the last row is what Muon costs.
+Each side runs in its own process with the default settings of its users: this package with malloc told to keep freed
+memory and the dtype that `--dtype auto` chooses, the baselines in float32. Further rows give the baselines the same
+malloc settings and dtype. All sides take AdamW steps on one batch; the last row shows the cost of Muon.
 
-    python benchmarks/step.py            # writes results/step.json
+python benchmarks/step.py            # writes results/step.json
 """
 
 from __future__ import annotations
@@ -14,38 +14,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
+from baselines import BaselineStep, LoopedHeadsBlock, NanoGPTBlock
 from dlpapers_shared.timing import Comparison, Seconds, write_record
-from lets_build_gpt import Model, machine
-from lets_build_gpt.config import TrainConfig
-from lets_build_gpt.recipes import RECIPES
-from lets_build_gpt.train import make_optimizers
-from peers import LoopedHeadsBlock, NanoGPTBlock, PeerStep
+from lets_build_gpt import RECIPES, Model
+from lets_build_gpt._common.device import autocast, dtype_name, pick_dtype
+from lets_build_gpt._common.malloc import keep_freed_memory
+from lets_build_gpt.optim import make_optimizers
 
 FOLDER = Path(__file__).parent.parent
-CONFIG = RECIPES["nanogpt-cpu"][0]
-BATCH_SIZE = 12  # nanoGPT's
+RECIPE = RECIPES["nanogpt-cpu"]
+CPU = torch.device("cpu")
+BATCH_SIZE = RECIPE.train.batch_size
 ROUNDS, STEPS = 9, 20
 
 
 class OurStep:
-    """The step that `lets_build_gpt.train` takes, on one batch."""
+    """The step of `lets_build_gpt.train.Trainer` on one batch."""
 
-    def __init__(self, optimizer: str, dtype: str = "auto") -> None:
+    def __init__(self, optimizer: Literal["adamw", "muon"], dtype: str = "auto") -> None:
         torch.manual_seed(0)
-        self.dtype = machine.choose_dtype(dtype, torch.device("cpu"))
-        config = TrainConfig(optimizer=optimizer, activation=CONFIG.activation)
-        self.model = Model.from_config(CONFIG.model(n_vocab=65))
-        self.optimizers = make_optimizers(self.model, config, self.dtype)
+        self.dtype = pick_dtype(dtype, CPU)
+        self.model = Model.from_config(RECIPE.model)
+        self.optimizers = make_optimizers(self.model, replace(RECIPE.optim, optimizer=optimizer), self.dtype)
         self.clipped = [p for group in self.optimizers[-1].param_groups for p in group["params"]]
-        tokens = torch.randint(65, (BATCH_SIZE, CONFIG.context_length + 1))
+        tokens = torch.randint(65, (BATCH_SIZE, RECIPE.model.context_length + 1))
         self.ids, self.targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def __call__(self) -> float:
-        """One step; returns the loss."""
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+        """Take one step and return the loss."""
+        with autocast(CPU, self.dtype):
             loss = self.model.loss(self.ids, self.targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.clipped, 1.0)
@@ -59,16 +61,16 @@ SIDES: dict[str, Callable[[], Callable[[], float]]] = {
     "ours": lambda: OurStep("adamw"),
     "ours in float32": lambda: OurStep("adamw", "float32"),
     "ours with Muon": lambda: OurStep("muon"),
-    "nanoGPT's step": lambda: PeerStep(NanoGPTBlock, BATCH_SIZE, CONFIG.context_length),
-    "nanoGPT's step in bfloat16": lambda: PeerStep(NanoGPTBlock, BATCH_SIZE, CONFIG.context_length, torch.bfloat16),
-    "heads in a Python loop": lambda: PeerStep(LoopedHeadsBlock, BATCH_SIZE, CONFIG.context_length),
+    "nanoGPT": lambda: BaselineStep(NanoGPTBlock, BATCH_SIZE, RECIPE.model.context_length),
+    "nanoGPT in bfloat16": lambda: BaselineStep(NanoGPTBlock, BATCH_SIZE, RECIPE.model.context_length, torch.bfloat16),
+    "heads in a Python loop": lambda: BaselineStep(LoopedHeadsBlock, BATCH_SIZE, RECIPE.model.context_length),
 }
 
 
 def serve(side: str, tuned: bool, threads: int) -> None:
-    """In a process of its own: for each line on stdin take STEPS steps and print their CPU and wall seconds."""
+    """Take STEPS steps for each line on stdin and print their CPU and wall seconds."""
     if tuned:
-        machine.keep_freed_memory()
+        keep_freed_memory()
     torch.set_num_threads(threads)
     step = SIDES[side]()
     for _ in sys.stdin:
@@ -79,7 +81,7 @@ def serve(side: str, tuned: bool, threads: int) -> None:
 
 
 def compare(sides: list[tuple[str, bool]], threads: int) -> Comparison:
-    """Every side in turn, round after round; the first round is not kept."""
+    """Time every side in interleaved rounds. The first round is dropped."""
     processes = [
         subprocess.Popen(
             [sys.executable, __file__, side, str(int(tuned)), str(threads)],
@@ -101,30 +103,30 @@ def compare(sides: list[tuple[str, bool]], threads: int) -> Comparison:
     for process in processes:
         process.communicate()
     first, *others = (list(column) for column in zip(*taken, strict=True))
-    names = [side + (", same allocator" if tuned else "") for side, tuned in sides[1:]]
+    names = [side + (", same malloc settings" if tuned else "") for side, tuned in sides[1:]]
     return Comparison(first, dict(zip(names, others, strict=True)))
 
 
 def main() -> None:
-    """Compare and record."""
-    peers = ["nanoGPT's step", "heads in a Python loop"]
-    dtype = machine.choose_dtype("auto", torch.device("cpu"))
+    """Compare all sides and write the record."""
+    baselines = ["nanoGPT", "heads in a Python loop"]
+    dtype = pick_dtype("auto", CPU)
     variants = ["ours in float32", "ours with Muon"]
     if dtype == torch.bfloat16:
-        variants.insert(0, "nanoGPT's step in bfloat16")
-    sides = [("ours", True), *((p, False) for p in peers), *((p, True) for p in [*peers, *variants])]
+        variants.insert(0, "nanoGPT in bfloat16")
+    sides = [("ours", True), *((p, False) for p in baselines), *((p, True) for p in [*baselines, *variants])]
     rows = []
     for threads, clock in ((1, "cpu"), (2, "wall")):
         found = compare(sides, threads)
-        for peer in found.peers:
+        for baseline in found.peers:
             rows.append(
                 {
-                    "against": peer,
+                    "baseline": baseline,
                     "threads": threads,
                     "clock": clock,
-                    "ours, ms a step": 1e3 * found.seconds(clock=clock) / STEPS,
-                    "theirs, ms a step": 1e3 * found.seconds(peer, clock) / STEPS,
-                    "theirs / ours": found.ratio(peer, clock),
+                    "ms per step": 1e3 * found.seconds(clock=clock) / STEPS,
+                    "baseline, ms per step": 1e3 * found.seconds(baseline, clock) / STEPS,
+                    "speedup": found.ratio(baseline, clock),
                 }
             )
     write_record(
@@ -135,8 +137,9 @@ def main() -> None:
         rows=rows,
         distributions=["torch"],
         note=(
-            f"Ours in {str(dtype).removeprefix('torch.')}, the peers in float32 where nothing else is said. "
-            f"Median ratio of {ROUNDS} rounds of {STEPS} steps, the sides in turn, each in a process of its own."
+            f"This package in {dtype_name(dtype)}, the baselines in float32 unless stated otherwise. Median of "
+            f"{ROUNDS} interleaved rounds of {STEPS} steps, each side in its own process. Speedup: over the baseline; "
+            "above 1 this package is faster."
         ),
     )
 

@@ -2,34 +2,50 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
-# # 1. The bigram model: the next character from the last one
+# # 1. The bigram model
 #
-# A language model gives a probability to whatever may come next. The smallest one worth having looks at a single
-# character. We build it twice, once by counting and once by gradient descent, and find the same model both times:
-# that is why we may trust gradient descent later, when there is nothing left to count.
+# ## Motivation
 #
-# The text is the Python language reference that lies inside every interpreter: nothing is downloaded.
+# A **language model** assigns a probability to every possible next token. The smallest useful one looks at one character
+# and predicts the next. This notebook builds it twice, by counting and by gradient descent, and both ways give the same
+# model. Later models cannot be counted, so it matters that gradient descent finds the right answer here.
+#
+# It takes a few seconds and downloads nothing: the text is the Python language reference, which is part of every Python
+# installation.
 
 # %%
 import math
 
-import matplotlib.pyplot as plt
-import torch
-from lets_build_gpt import BigramModel, CharTokenizer
-from lets_build_gpt.bigram import count_bigrams, counted_loss
-from lets_build_gpt.data import load_text, split
+try:
+    import matplotlib.pyplot as plt
+    import torch
+    from lets_build_gpt import BigramModel, CharTokenizer, load_text
+    from lets_build_gpt.bigram import count_bigrams, counted_loss
+    from lets_build_gpt.data import split
+except ImportError as error:
+    raise SystemExit(
+        f'{error}. Install the requirements of this notebook: pip install "dlpapers-lets-build-gpt[notebooks] @ '
+        'git+<address of this repository>#subdirectory=packages/lets-build-gpt"'
+    ) from None
 
 text = load_text()
-print(f"{len(text):,} characters, {len(set(text))} different ones")
+print(f"{len(text):,} characters, {len(set(text))} distinct")
 print(text[5000:5400])
 
 # %% [markdown]
-# ## Characters become numbers
+# ## Idea
 #
-# The vocabulary is the sorted set of the characters that occur. `encode` and `decode` are inverse to each other.
+# Count how often each character follows each other character. The relative frequencies are the model.
+#
+# **Tokens.** The vocabulary is the sorted set of the characters of the text. `encode` maps characters to ids, and `decode`
+# is its inverse.
 
 # %%
 tokenizer = CharTokenizer.from_text(text)
@@ -38,86 +54,112 @@ print(ids)
 assert tokenizer.decode(ids) == "import this"
 
 # %% [markdown]
-# The first 90% of the text is for learning, the rest for judging what was learned.
+# **Training and validation.** A model that memorizes its text has a low loss on it and is useless. So 90 % of the text is
+# the **training split**, which the model learns from. The other 10 % is the **validation split**, which measures how well
+# it predicts text that it was not trained on. The validation loss is normally the higher one.
 
 # %%
 train_text, val_text = split(text)
 train_ids, val_ids = (torch.tensor(tokenizer.encode(part)) for part in (train_text, val_text))
+print(f"{len(train_ids):,} training tokens, {len(val_ids):,} validation tokens")
 
 # %% [markdown]
-# ## Counting
+# ## Math
 #
-# `counts[a, b]` is how often `b` follows `a`. The picture shows the rows as probabilities for the letters: after *q*
-# comes *u*, after most consonants a vowel, after *t* an *h*.
+# With $n(ab)$ the number of times that $b$ follows $a$, the counted model is
+#
+# $$P(b \mid a) = \frac{n(ab)}{\sum_c n(ac)}.$$
+#
+# Its quality is the **cross-entropy**: the mean of $-\ln P(\text{next} \mid \text{current})$ over the text, in nats per
+# character. A uniform model has $\ln(\text{vocab\_size})$. The mean depends on the text through the counts alone:
+#
+# $$L = -\frac{1}{N} \sum_{a,b} n(ab) \ln P(b \mid a).$$
+#
+# It is minimal where $P$ equals the relative frequencies.
+
+# %% [markdown]
+# ## Code with shapes
+#
+# `counts[a, b]` has shape (vocab, vocab). The figure shows $P(b \mid a)$ for the letters and the space. After *q* comes
+# *u*; after most consonants comes a vowel.
 
 # %%
-counts = count_bigrams(train_ids, tokenizer.n_vocab)
+counts = count_bigrams(train_ids, tokenizer.vocab_size)  # (vocab, vocab)
 letters = "abcdefghijklmnopqrstuvwxyz "
 rows = torch.tensor(tokenizer.encode(letters))
 shown = counts[rows][:, rows].float()
 shown /= shown.sum(1, keepdim=True)
 
-figure, axes = plt.subplots(figsize=(7, 7))
-axes.imshow(shown.sqrt(), cmap="Greys")
+figure, axes = plt.subplots(figsize=(7, 6.2))
+image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1)
 names = [*letters[:-1], "␣"]
 axes.set_xticks(range(len(names)), names)
 axes.set_yticks(range(len(names)), names)
-axes.set_xlabel("next character")
-axes.set_ylabel("character")
-axes.set_title("P(next | character), darker is likelier")
+axes.set_xlabel("next character b")
+axes.set_ylabel("character a")
+figure.colorbar(image, label="P(b | a), among these 27 characters")
 plt.show()
 
 q, u = letters.index("q"), letters.index("u")
 assert shown[q].argmax() == u
 
 # %% [markdown]
-# ## How good is it? Cross-entropy
+# ## Test
 #
-# The mean of $-\ln P(\text{next})$ over the text, in *nats per character*. A model that knows nothing gives every
-# character the same chance and scores $\ln(\text{n\_vocab})$.
-#
-# Some pairs of the validation split never occur in the training split. Their counted probability is zero, and one
-# of them would make the loss infinite: adding 1 to every count repairs that.
+# Some pairs of the validation split never occur in the training split. Their counted probability is 0, and a single one
+# makes the validation loss infinite. Adding 1 to every count (**smoothing**) avoids that.
 
 # %%
 exact = BigramModel.from_counts(counts)
 smoothed = BigramModel.from_counts(counts, smoothing=1.0)
-val_counts = count_bigrams(val_ids, tokenizer.n_vocab)
+val_counts = count_bigrams(val_ids, tokenizer.vocab_size)
 
+uniform = math.log(tokenizer.vocab_size)
 counted = counted_loss(counts, exact.logits.weight).item()
 validation = counted_loss(val_counts, smoothed.logits.weight).item()
-print(f"knowing nothing   {math.log(tokenizer.n_vocab):.4f}")
-print(f"counted, training {counted:.4f}")
-print(f"counted, validation, smoothed {validation:.4f}")
-assert counted < validation < math.log(tokenizer.n_vocab) or validation < counted + 0.5
+print(f"uniform               {uniform:.4f}")
+print(f"counted, training     {counted:.4f}")
+print(f"smoothed, validation  {validation:.4f}")
+assert counted < validation < uniform
 
 # %% [markdown]
-# ## The same by gradient descent
+# ## Experiment
 #
-# Now the table holds *logits*, begins at zero, and follows the gradient of the loss. The loss of a bigram model
-# depends on the text through the counts alone, so one step can use the whole text at once. The minimum is the
-# counted table: cross-entropy is smallest where the model's probabilities are the observed frequencies.
+# **The same model by gradient descent.** The table now holds logits. It starts at zero and follows the gradient of $L$.
+# Because $L$ depends on the counts alone, one step can use the whole text at once.
 
 # %%
-model = BigramModel(tokenizer.n_vocab)
-losses = [model.fit(counts, steps=50, lr=0.1) for _ in range(16)]
+model = BigramModel(tokenizer.vocab_size)
+losses = model.fit(counts, steps=800, lr=0.1)
 
-figure, axes = plt.subplots(figsize=(6, 3))
-axes.plot([50 * (i + 1) for i in range(len(losses))], losses, "k.-", label="gradient descent")
-axes.axhline(counted, color="k", linestyle="--", label="counted")
+figure, axes = plt.subplots(figsize=(6, 3.2))
+axes.plot(losses, color="#2563eb", label="gradient descent")
+axes.axhline(counted, color="#374151", linestyle="--", label="counted")
 axes.set_xlabel("step")
-axes.set_ylabel("training loss (nats per character)")
-axes.legend()
+axes.set_ylabel("training loss\n(nats per character)")
+axes.legend(frameon=False)
 plt.show()
 
+assert abs(losses[0] - uniform) < 1e-3
 assert counted < losses[-1] < counted + 0.01
 
 # %% [markdown]
-# ## What it writes
-#
-# Pairs are right, words are not: one character is too little to go on. The next notebook lets a character look back.
+# **What the model writes.** Pairs of characters look right and words do not: one character is too little context.
 
 # %%
 start = torch.tensor([tokenizer.encode("\n")])
 generated = smoothed.generate(start, 300, generator=torch.Generator().manual_seed(0))
 print(tokenizer.decode(generated[0].tolist()))
+
+# %% [markdown]
+# ## Summary
+#
+# - A bigram model is a table of counts. Its cross-entropy has a closed-form minimum.
+# - Gradient descent on a table of logits reaches that minimum.
+# - The next notebook lets a character use more of its past than the last character.
+#
+# ## Exercises
+#
+# 1. Count trigrams. How much lower is the training loss, and what happens to the validation loss?
+# 2. Try other values of `smoothing`. Which one has the lowest validation loss?
+# 3. Compute the loss of the best model that ignores the current character. How much does one character of context gain?

@@ -1,4 +1,4 @@
-"""Against implementations that are not ours, in float64, forward and backward."""
+"""Comparison with PyTorch's implementations in float64, forward and backward."""
 
 import math
 import os
@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lets_build_gpt import Block, Model, MultiHeadAttention, SelfAttention
-from lets_build_gpt.model import causal_attention
-from lets_build_gpt.muon import Muon, orthogonalize
+from lets_build_gpt._common.muon import Muon, orthogonalize
+from lets_build_gpt.attention import causal_attention
+from lets_build_gpt.recipes import RECIPES
 from torch import nn
 
 
@@ -36,25 +37,25 @@ def perturbed(module, seed):
 
 def torch_layer(block):
     """torch's own pre-norm layer with the weights of a block of ours."""
-    d_model, h = block.attention.qkv.in_features, block.attention.h
+    d_model, n_heads = block.self_attn.qkv.in_features, block.self_attn.n_heads
     layer = nn.TransformerEncoderLayer(
-        d_model, h, 4 * d_model, dropout=0.0, activation="relu", norm_first=True, batch_first=True
+        d_model, n_heads, 4 * d_model, dropout=0.0, activation="relu", norm_first=True, batch_first=True
     )
     pairs = {
-        layer.self_attn.in_proj_weight: block.attention.qkv.weight,
-        layer.self_attn.out_proj.weight: block.attention.projection.weight,
-        layer.self_attn.out_proj.bias: block.attention.projection.bias,
-        layer.linear1.weight: block.ffn.widen.weight,
-        layer.linear1.bias: block.ffn.widen.bias,
-        layer.linear2.weight: block.ffn.narrow.weight,
-        layer.linear2.bias: block.ffn.narrow.bias,
-        layer.norm1.weight: block.norm_1.weight,
-        layer.norm1.bias: block.norm_1.bias,
-        layer.norm2.weight: block.norm_2.weight,
-        layer.norm2.bias: block.norm_2.bias,
+        layer.self_attn.in_proj_weight: block.self_attn.qkv.weight,
+        layer.self_attn.out_proj.weight: block.self_attn.projection.weight,
+        layer.self_attn.out_proj.bias: block.self_attn.projection.bias,
+        layer.linear1.weight: block.ffn.proj_up.weight,
+        layer.linear1.bias: block.ffn.proj_up.bias,
+        layer.linear2.weight: block.ffn.proj_down.weight,
+        layer.linear2.bias: block.ffn.proj_down.bias,
+        layer.norm1.weight: block.norm1.weight,
+        layer.norm1.bias: block.norm1.bias,
+        layer.norm2.weight: block.norm2.weight,
+        layer.norm2.bias: block.norm2.bias,
     }
     with torch.no_grad():
-        layer.self_attn.in_proj_bias.zero_()  # the source's projections to queries, keys, values have none
+        layer.self_attn.in_proj_bias.zero_()  # the lecture's queries, keys and values have no bias
         for theirs, ours in pairs.items():
             theirs.copy_(ours)
     return layer, pairs
@@ -100,7 +101,7 @@ def test_logits_and_all_gradients_equal_torchs_encoder_stack(seed, d_model, h, n
     assert compared == 11 * n_layers + 4
 
 
-def test_the_fused_heads_are_the_readable_heads():
+def test_fused_heads_equal_separate_heads():
     torch.manual_seed(3)
     fused = perturbed(MultiHeadAttention(24, 4), 3)
     x = torch.randn(2, 7, 24)
@@ -111,7 +112,7 @@ def test_the_fused_heads_are_the_readable_heads():
     assert relative(fused(x), one_by_one) < 1e-12
 
 
-def test_a_head_is_equation_1():
+def test_one_head_is_equation_1():
     torch.manual_seed(4)
     head = SelfAttention(8, 3)
     x = torch.randn(1, 4, 8)
@@ -138,11 +139,11 @@ def test_activations_equal_torchs():
     x = torch.linspace(-4, 4, 101)[:, None].expand(-1, 2)[None]
     for activation, function in (("relu", F.relu), ("gelu", nn.GELU())):
         ffn = Block(2, 1, activation=activation).ffn
-        expected = function(x @ ffn.widen.weight.T + ffn.widen.bias) @ ffn.narrow.weight.T + ffn.narrow.bias
+        expected = function(x @ ffn.proj_up.weight.T + ffn.proj_up.bias) @ ffn.proj_down.weight.T + ffn.proj_down.bias
         assert relative(ffn(x), expected) < 1e-12
 
 
-def test_initialisation_is_gpt2s():
+def test_initialization_is_that_of_gpt2():
     torch.manual_seed(0)
     model = Model(64, 256, 4, 8, 65, dropout=0.0)
     for name, parameter in model.named_parameters():
@@ -151,38 +152,43 @@ def test_initialisation_is_gpt2s():
         elif "norm" in name:
             assert (parameter == 1).all()
         else:
-            to_residual = "projection" in name or "narrow" in name
+            to_residual = "projection" in name or "proj_down" in name
             assert parameter.std().item() == pytest.approx(0.02 / (4 if to_residual else 1), rel=0.05), name
 
 
-def test_the_recipe_of_nanogpts_cpu_budget_has_at_most_as_many_parameters():
-    from lets_build_gpt.recipes import RECIPES
-
-    config = RECIPES["nanogpt-cpu"][0]
-    assert config.steps * config.batch_size * config.context_length <= 1_536_000
-    assert (config.n_layers, config.h, config.d_model, config.context_length, config.dropout) == (4, 4, 128, 64, 0)
-    assert Model.from_config(config.model(65)).n_parameters <= 810_000
+def test_nanogpt_cpu_recipe_stays_within_nanogpts_budget():
+    recipe = RECIPES["nanogpt-cpu"]
+    config = recipe.model
+    assert recipe.train.steps * recipe.train.batch_size * config.context_length <= 1_536_000
+    assert (config.n_layers, config.n_heads, config.d_model, config.context_length, config.dropout) == (
+        4,
+        4,
+        128,
+        64,
+        0,
+    )
+    assert Model.from_config(config).num_parameters() <= 810_000
 
 
 def test_newton_schulz_keeps_singular_vectors_and_brings_singular_values_near_1():
     torch.manual_seed(6)
     matrices = torch.randn(3, 20, 50)
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
-    turned = u.transpose(1, 2) @ orthogonalize(matrices) @ vh.transpose(1, 2)
+    turned = u.transpose(1, 2) @ orthogonalize(matrices, dtype=torch.float64) @ vh.transpose(1, 2)
     values = turned.diagonal(dim1=1, dim2=2)
     assert 0.65 < values.min() < values.max() < 1.25
     assert (turned - torch.diag_embed(values)).abs().max() < 1e-9
 
 
-# torch's Muon computes in bfloat16; the variable keeps that off matrix units that some machines only claim to have
+# PyTorch's Muon computes in bfloat16; the variable disables AMX, which crashes on some virtual machines
 AGAINST_TORCH = """
 import torch
-from lets_build_gpt.muon import Muon
+from lets_build_gpt._common.muon import Muon
 torch.manual_seed(0)
 start = [torch.randn(24, 24), torch.randn(48, 16), torch.randn(16, 48), torch.randn(16, 48)]
 ours, theirs = ([t.clone().requires_grad_() for t in start] for _ in range(2))
 options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3}
-optimizers = [Muon(ours, **options), torch.optim.Muon(theirs, **options)]
+optimizers = [Muon(ours, **options, scale="spectral"), torch.optim.Muon(theirs, **options)]
 for _ in range(5):
     for a, b in zip(ours, theirs):
         a.grad = torch.randn(a.shape)
@@ -194,16 +200,16 @@ for a, b, s in zip(ours, theirs, start):
 """
 
 
-def test_muon_follows_torchs_muon():
+def test_muon_matches_torchs_muon():
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
     done = subprocess.run(
         [sys.executable, "-c", AGAINST_TORCH], env=environment, capture_output=True, text=True, check=True
     )
     differences = [float(line) for line in done.stdout.split()]
     assert len(differences) == 4
-    assert max(differences) < 0.02  # bfloat16 has 8 bits: torch's own rounding
+    assert max(differences) < 0.02  # PyTorch's rounding to bfloat16, which has 8 bits
 
 
-def test_muon_takes_matrices_only():
-    with pytest.raises(ValueError, match="matrices only"):
-        Muon([torch.zeros(3)])
+def test_muon_refuses_parameters_that_are_not_matrices():
+    with pytest.raises(ValueError, match="must be matrices"):
+        Muon([torch.zeros(3)], lr=0.1, scale="spectral")

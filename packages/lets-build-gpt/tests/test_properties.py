@@ -1,6 +1,7 @@
-"""What holds for every input."""
+"""Properties that hold for every input, checked on random ones."""
 
 import itertools
+import re
 from collections import Counter
 
 import pytest
@@ -9,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lets_build_gpt import BigramModel, Block, CharTokenizer, Model, SelfAttention
 from lets_build_gpt.bigram import count_bigrams, counted_loss
-from lets_build_gpt.cache import KeyValueCache
-from lets_build_gpt.data import Batches, load_text, split, windows
+from lets_build_gpt.cache import KVCache
+from lets_build_gpt.data import Batches, check_length, load_text, split, windows
 from lets_build_gpt.dropout import dropout
 from lets_build_gpt.evaluate import evaluate
-from lets_build_gpt.generate import choose
-from lets_build_gpt.train import learning_rate
+from lets_build_gpt.generate import sample_next
+from lets_build_gpt.optim import linear
 
 quick = settings(deadline=None, max_examples=30)
 seeds = st.integers(0, 2**31)
@@ -62,8 +63,8 @@ def test_positions_do_matter():
 
 def test_defaults_and_every_length():
     model = Model()
-    assert [model.config.context_length, model.config.d_model, model.config.h] == [8, 384, 6]
-    assert [model.config.n_layers, model.config.n_vocab, model.config.dropout] == [6, 65, 0.2]
+    assert [model.config.context_length, model.config.d_model, model.config.n_heads] == [8, 384, 6]
+    assert [model.config.n_layers, model.config.vocab_size, model.config.dropout] == [6, 65, 0.2]
     for length in range(1, 9):
         assert model(torch.randint(65, (4, length))).shape == (4, length, 65)
 
@@ -82,15 +83,15 @@ def test_dropout_is_in_each_of_its_places(part):
     block = Block(16, 2, dropout=0.5)
     with torch.no_grad():  # silence what is not looked at
         if part != "feed-forward branch":
-            block.ffn.narrow.weight.zero_()
-            block.ffn.narrow.bias.zero_()
+            block.ffn.proj_down.weight.zero_()
+            block.ffn.proj_down.bias.zero_()
         else:
-            block.attention.projection.weight.zero_()
-            block.attention.projection.bias.zero_()
+            block.self_attn.projection.weight.zero_()
+            block.self_attn.projection.bias.zero_()
     if part == "attention weights":
         block.dropout.p = 0.0
     else:
-        block.attention.p_dropout = 0.0
+        block.self_attn.p_dropout = 0.0
     x = torch.randn(1, 6, 16)
     assert not torch.equal(block(x), block(x))
 
@@ -109,45 +110,35 @@ def test_dropout_drops_as_many_as_it_says_and_keeps_the_mean(p):
     assert torch.equal(x.grad, y)
 
 
-def test_intermediates_are_what_the_model_computed():
+def test_intermediates_match_the_forward_pass():
     model = small_model()
     ids = torch.arange(6)[None]
-    aux = {}
-    logits = model(ids, intermediates=aux)
+    logits, intermediates = model(ids, return_intermediates=True)
     assert torch.allclose(logits, model(ids), atol=1e-12)
-    assert aux["attn"].shape == (2, 1, 2, 6, 6)
-    assert torch.allclose(aux["attn"].sum(-1), torch.ones(2, 1, 2, 6, dtype=torch.float64))
-    assert (aux["attn"].triu(1) == 0).all()
-    assert aux["resid"].shape == (3, 1, 6, 16)
-    assert torch.allclose(model.head(model.norm(aux["resid"][-1])), logits)
+    assert intermediates.attn.shape == (2, 1, 2, 6, 6)
+    assert torch.allclose(intermediates.attn.sum(-1), torch.ones(2, 1, 2, 6, dtype=torch.float64))
+    assert (intermediates.attn.triu(1) == 0).all()
+    assert intermediates.resid.shape == (3, 1, 6, 16)
+    assert torch.allclose(model.head(model.norm(intermediates.resid[-1])), logits)
 
 
 @pytest.mark.parametrize(
     ("ids", "named"),
     [
-        (torch.zeros(1, 9, dtype=torch.long), "context_length = 8"),
-        (torch.zeros(1, 0, dtype=torch.long), "context_length = 8"),
+        (torch.zeros(1, 9, dtype=torch.long), "`context_length` = 8"),
+        (torch.zeros(1, 0, dtype=torch.long), "`context_length` = 8"),
         (torch.tensor([[0, 13]]), "0 to 12"),
         (torch.tensor([[-1, 0]]), "0 to 12"),
     ],
 )
 def test_bad_ids_are_refused(ids, named):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(ValueError, match=re.escape(named)):
         small_model()(ids)
 
 
-@pytest.mark.parametrize(
-    "settings_", [{"d_model": 10, "h": 4}, {"h": 0}, {"n_layers": 0}, {"dropout": 1.0}, {"activation": "tanh"}]
-)
-def test_sizes_that_make_no_model_are_refused(settings_):
-    with pytest.raises(ValueError, match=next(iter(settings_))):
-        Model(**settings_)
-
-
 def test_targets_of_another_shape_are_refused():
-    with pytest.raises(
-        (ValueError, TypeError), match="targets"
-    ):  # TypeError: the shapes in the annotations, if checked
+    # TypeError: from the shape annotations, where they are checked
+    with pytest.raises((ValueError, TypeError), match="targets"):
         small_model().loss(torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 3, dtype=torch.long))
 
 
@@ -155,13 +146,24 @@ def test_targets_of_another_shape_are_refused():
 
 
 @quick
-@given(seeds, st.integers(1, 20), st.integers(1, 9), st.sampled_from([0.0, 1.0]))
-def test_the_cache_changes_nothing_even_when_the_context_overflows(seed, prompt, context_length, temperature):
+@given(
+    seeds,
+    st.integers(1, 20),
+    st.integers(1, 9),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from(["context_shift", "crop"]),
+)
+def test_text_is_the_same_with_and_without_the_cache(seed, prompt, context_length, temperature, overflow):
     model = small_model(seed, context_length)
     ids = torch.randint(13, (2, prompt), generator=torch.Generator().manual_seed(seed))
     with_cache, without = (
         model.generate(
-            ids, 30, temperature=temperature, generator=torch.Generator().manual_seed(1), use_cache=use_cache
+            ids,
+            30,
+            temperature=temperature,
+            generator=torch.Generator().manual_seed(1),
+            use_cache=use_cache,
+            overflow=overflow,
         )
         for use_cache in (True, False)
     )
@@ -173,35 +175,86 @@ def test_the_cache_changes_nothing_even_when_the_context_overflows(seed, prompt,
 def test_cached_logits_equal_uncached_ones_at_every_step():
     model = small_model()
     ids = torch.randint(13, (2, 8))
-    cache = KeyValueCache(8)
+    cache = KVCache(8)
     pieces = [model(ids[:, :3], cache=cache), model(ids[:, 3:5], cache=cache), model(ids[:, 5:], cache=cache)]
     assert torch.allclose(torch.cat(pieces, dim=1), model(ids), atol=1e-12)
 
 
-def test_a_full_context_is_cut_to_its_last_half():
+@pytest.mark.parametrize(("overflow", "kept"), [("context_shift", 3), ("crop", 6)])
+def test_a_full_context_keeps_its_last_half_or_all_of_it(overflow, kept):
     model = small_model(context_length=6)
     ids = torch.arange(7)[None]
-    expected = model(ids[:, -3:])[:, -1].argmax()
-    assert model.generate(ids, 8, temperature=0.0)[0, -1] == expected
+    expected = model(ids[:, -kept:])[:, -1].argmax()
+    assert model.generate(ids, 8, temperature=0.0, overflow=overflow)[0, -1] == expected
+
+
+def test_cropping_is_the_lectures_loop():
+    model = small_model(context_length=4)
+    expected = torch.zeros(1, 1, dtype=torch.long)
+    for _ in range(12):
+        expected = torch.cat([expected, model(expected[:, -4:])[:, -1].argmax(-1, keepdim=True)], dim=1)
+    start = torch.zeros(1, 1, dtype=torch.long)
+    assert torch.equal(model.generate(start, max_new_tokens=12, temperature=0, overflow="crop"), expected)
+
+
+def test_max_length_counts_the_prompt_and_max_new_tokens_does_not():
+    model, start = small_model(), torch.zeros(2, 3, dtype=torch.long)
+    assert model.generate(start, 5).shape == model.generate(start, max_new_tokens=2).shape == (2, 5)
+    assert torch.equal(model.generate(start, max_new_tokens=0), start)
+
+
+def test_a_reordered_cache_continues_the_chosen_rows():
+    model, rows = small_model(), torch.tensor([1, 1, 0])
+    ids, new = torch.randint(13, (2, 4)), torch.randint(13, (3, 2))
+    cache = KVCache(8)
+    model(ids, cache=cache)
+    cache.reorder(rows)
+    assert torch.allclose(model(new, cache=cache), model(torch.cat([ids[rows], new], dim=1))[:, 4:], atol=1e-12)
+
+
+def test_an_almost_zero_temperature_is_argmax():
+    logits = torch.tensor([[0.0, 3.0, 2.0]])
+    assert all(sample_next(logits, temperature=t).item() == 1 for t in (1e-3, 1e-40, 5e-324))
+
+
+def test_generation_leaves_the_mode_of_the_model_as_it_was():
+    model = small_model().train()
+    model.generate(torch.zeros(1, 1, dtype=torch.long), 3)
+    assert model.training
+    with torch.no_grad():
+        model.norm.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="NaN"):
+        model.generate(torch.zeros(1, 1, dtype=torch.long), 3)
+    assert model.training
 
 
 def test_top_k_and_temperature_choose_as_they_say():
     logits = torch.tensor([[0.0, 3.0, 2.0, 1.0]]).expand(4000, 4)
-    assert (choose(logits, temperature=0.0) == 1).all()
+    assert (sample_next(logits, temperature=0.0) == 1).all()
     generator = torch.Generator().manual_seed(0)
-    assert set(choose(logits, top_k=2, generator=generator).flatten().tolist()) == {1, 2}
-    drawn = Counter(choose(logits, temperature=2.0, generator=generator).flatten().tolist())
+    assert set(sample_next(logits, top_k=2, generator=generator).flatten().tolist()) == {1, 2}
+    drawn = Counter(sample_next(logits, temperature=2.0, generator=generator).flatten().tolist())
     expected = torch.softmax(logits[0] / 2, dim=-1)
     chi_square = sum((drawn[i] - 4000 * expected[i]) ** 2 / (4000 * expected[i]) for i in range(4))
     assert chi_square < 16.3  # 3 degrees of freedom, p = 0.001
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
-    [({"max_length": 2}, "max_length"), ({"temperature": -1.0}, "temperature"), ({"top_k": 0}, "top_k")],
+    "options",
+    [
+        {"max_length": 2},
+        {"max_length": None},
+        {"max_new_tokens": 4},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": 0},
+        {"top_k": 1.5},
+        {"overflow": "slide"},
+    ],
 )
-def test_bad_options_of_generate_are_refused(options, named):
-    with pytest.raises(ValueError, match=named):
+def test_bad_options_of_generate_are_refused(options):
+    with pytest.raises((ValueError, TypeError), match=next(iter(options))):
         small_model().generate(torch.zeros(1, 3, dtype=torch.long), **{"max_length": 5, **options})
 
 
@@ -209,12 +262,12 @@ def test_bad_options_of_generate_are_refused(options, named):
 
 
 @given(st.text(min_size=1))
-def test_every_text_comes_back(text):
+def test_decoding_inverts_encoding(text):
     tokenizer = CharTokenizer.from_text(text)
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
-    assert tokenizer.n_vocab == len(set(text))
-    assert all(0 <= i < tokenizer.n_vocab for i in ids)
+    assert tokenizer.vocab_size == len(set(text))
+    assert all(0 <= i < tokenizer.vocab_size for i in ids)
 
 
 def test_unknown_characters_and_ids_are_named():
@@ -223,7 +276,7 @@ def test_unknown_characters_and_ids_are_named():
         tokenizer.encode("axby")
     with pytest.raises(ValueError, match="3"):
         tokenizer.decode([3])
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="at least one character"):
         CharTokenizer.from_text("")
 
 
@@ -279,6 +332,22 @@ def test_the_built_in_text_is_english_and_the_split_is_by_characters():
     assert split("abcdefghij", 0.9) == ("abcdefghi", "j")
 
 
+@quick
+@given(st.integers(1, 300), st.integers(-3, 3))
+def test_a_text_is_long_enough_exactly_if_both_splits_hold_a_window(context_length, difference):
+    text = "x" * (10 * context_length + 1 + difference)
+    ids, val_ids = (torch.zeros(len(part), dtype=torch.long) for part in split(text))
+    if difference >= 0:
+        check_length(text, context_length)
+        Batches(ids, 1, context_length, seed=0).batch(0)
+        windows(val_ids, context_length)
+    else:
+        with pytest.raises(ValueError, match=f"at least {10 * context_length + 1:,}"):
+            check_length(text, context_length)
+        with pytest.raises(ValueError, match="context_length"):
+            windows(val_ids, context_length)
+
+
 def test_tiny_shakespeare_splits_as_everywhere(data_file):
     text = load_text(str(data_file("text/tinyshakespeare.txt")))
     train, validation = split(text)
@@ -304,24 +373,25 @@ def test_bigram_counts_and_their_closed_form(ids):
 def test_counting_and_training_reach_the_same_loss():
     text = load_text()[:50_000]
     tokenizer = CharTokenizer.from_text(text)
-    counts = count_bigrams(torch.tensor(tokenizer.encode(text)), tokenizer.n_vocab)
+    counts = count_bigrams(torch.tensor(tokenizer.encode(text)), tokenizer.vocab_size)
     counted = counted_loss(counts, BigramModel.from_counts(counts).logits.weight).item()
-    trained = BigramModel(tokenizer.n_vocab).fit(counts)
+    trained = BigramModel(tokenizer.vocab_size).fit(counts)[-1]
     assert counted <= trained < counted + 0.002
 
 
 # ------------------------------------------------------------------------------------------------- schedule
 
 
-@given(st.integers(1, 500), st.floats(0, 0.9))
-def test_the_learning_rate_rises_to_its_peak_then_falls_towards_zero(steps, warmup):
-    rates = [learning_rate(step, steps, warmup) for step in range(steps)]
+@given(st.integers(1, 500), st.integers(0, 500), st.floats(1e-5, 10))
+def test_the_learning_rate_rises_to_its_peak_and_then_decays_towards_zero(steps, warmup_steps, lr):
+    warmup_steps = min(warmup_steps, steps)
+    rates = [linear(step, steps, lr, warmup_steps) for step in range(steps)]
     peak = rates.index(max(rates))
-    assert max(rates) == pytest.approx(1) or steps == 1
+    assert max(rates) == lr or warmup_steps <= 1
     assert all(a < b for a, b in itertools.pairwise(rates[: peak + 1]))
     assert all(a > b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
-    assert min(rates) > 0
-    assert abs(peak + 1 - max(1, round(warmup * steps))) <= 1
+    assert 0 < min(rates) <= max(rates) <= lr
+    assert peak == max(0, warmup_steps - 1)
 
 
 def test_a_single_head_gives_the_first_token_its_own_value():

@@ -1,58 +1,60 @@
-"""Training learns, resumes on the very same trajectory, and loses nothing."""
+"""Training learns, resumes bit for bit, and keeps the best weights."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from lets_build_gpt import CharTokenizer, Model, storage
-from lets_build_gpt.config import TrainConfig
-from lets_build_gpt.train import make_optimizers, train
+from lets_build_gpt import Model, ModelConfig, OptimConfig, TrainConfig
+from lets_build_gpt._common.errors import DivergenceError
+from lets_build_gpt.checkpoint import load_model, load_run, read_train_state
+from lets_build_gpt.config import resolve_warmup
+from lets_build_gpt.optim import make_optimizers
+from lets_build_gpt.recipes import DEMO, RECIPES
+from lets_build_gpt.run import train
+from lets_build_gpt.train import Trainer
 
 TEXT = "To be, or not to be, that is the question:\n" * 60
+MODEL = ModelConfig(16, 32, 2, 2, dropout=0.1, bias=False, tie_embeddings=True)
+OPTIM = OptimConfig()
+TRAIN = TrainConfig(
+    batch_size=4, steps=30, eval_every=10, checkpoint_every=5, sample_tokens=5, device="cpu", dtype="float32"
+)
 
 
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return str(path)
-
-
-def tiny(text, out, **more):
-    base = TrainConfig(
-        text=text,
-        out=str(out),
-        dtype="float32",
-        context_length=16,
-        d_model=32,
-        h=2,
-        n_layers=2,
-        dropout=0.1,
-        batch_size=4,
-        tokens=30 * 64,
-        evaluations=3,
-        checkpoints=3,
-        sample_length=5,
-    )
-    return replace(base, **more)
+def tiny(out, text=TEXT, model=MODEL, optim=OPTIM, *, resume=False, overwrite=False, extend=None, on_step=None, **more):
+    options = {"resume": resume, "overwrite": overwrite, "extend": extend, "on_step": on_step}
+    return train(model, optim, replace(TRAIN, **more), text, out, **options)
 
 
 def metrics(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in ("step", "loss", "val_loss", "lr") if key in line} for line in lines]
+    return [
+        {key: line[key] for key in ("step", "loss", "val_loss", "lr", "grad_norm") if key in line} for line in lines
+    ]
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(wanted):
+    def on_step(step, loss):
+        if step == wanted:
+            raise Stopped  # ends the run as a crash would, without a checkpoint
+
+    return on_step
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_overfits_one_batch(optimizer):
+def test_one_batch_is_overfitted(optimizer):
     torch.manual_seed(0)
     model = Model(16, 32, 2, 2, n_vocab=20, dropout=0.0)
-    optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer, lr=1e-2, d_model=32, h=2))
+    optimizers = make_optimizers(model, OptimConfig(optimizer=optimizer, lr=1e-2))
     ids, targets = torch.randint(20, (2, 4, 16))
     before = model.loss(ids, targets).item()
     for _ in range(150):
@@ -61,110 +63,157 @@ def test_overfits_one_batch(optimizer):
         for o in optimizers:
             o.step()
         model.zero_grad()
-    assert before == pytest.approx(torch.tensor(20.0).log().item(), abs=0.2)  # a new model knows nothing
+    assert before == pytest.approx(torch.tensor(20.0).log().item(), abs=0.2)  # uniform predictions
     assert loss.item() < 0.05
 
 
-def test_every_parameter_is_trained_by_exactly_one_optimizer():
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_every_parameter_is_trained_by_exactly_one_optimizer(optimizer):
     model = Model(8, 16, 2, 2, 11, tie_embeddings=True)
-    trained = [p for o in make_optimizers(model, TrainConfig()) for g in o.param_groups for p in g["params"]]
+    optimizers = make_optimizers(model, OptimConfig(optimizer=optimizer))
+    trained = [p for o in optimizers for g in o.param_groups for p in g["params"]]
     assert sorted(map(id, trained)) == sorted(map(id, model.parameters()))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_a_resumed_run_is_the_same_run(text, tmp_path, optimizer):
-    whole = train(tiny(text, tmp_path / "whole", optimizer=optimizer))
-    config = tiny(text, tmp_path / "parts", optimizer=optimizer)
-
-    class Stopped(Exception):
-        pass
-
-    def stop_at_17(step, loss):
-        if step == 17:
-            raise Stopped  # as a crash would: seven steps after the last checkpoint
-
+def test_resumed_run_matches_uninterrupted_run_bit_for_bit(tmp_path, optimizer):
+    optim = OptimConfig(optimizer=optimizer)
+    whole = tiny(tmp_path / "whole", optim=optim)
     with pytest.raises(Stopped):
-        train(config, on_step=stop_at_17)
-    assert storage.load_checkpoint(tmp_path / "parts")["step"] == 10
-    parts = train(replace(config, resume=True))
-    assert (parts.val_loss, parts.steps) == (whole.val_loss, whole.steps)
+        tiny(tmp_path / "parts", optim=optim, on_step=stop_at(18))
+    assert read_train_state(tmp_path / "parts" / "training_state.safetensors").step == 15
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 18, "lo')  # a line that was cut short
+    parts = tiny(tmp_path / "parts", optim=optim, resume=True)
+    assert (parts.val_loss, parts.best_val_loss, parts.step) == (whole.val_loss, whole.best_val_loss, whole.step)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    ours, theirs = (Model.from_pretrained(tmp_path / name).state_dict() for name in ("parts", "whole"))
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("parts", "whole")]
+    assert weights[0] == weights[1]
+    ours, theirs = (load_model(tmp_path / name, last=True).state_dict() for name in ("parts", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_the_seed_decides(text, tmp_path):
-    first = train(tiny(text, tmp_path / "a"))
-    second = train(tiny(text, tmp_path / "b"))
-    other = train(tiny(text, tmp_path / "c", seed=1))
+def test_a_run_killed_between_the_two_files_of_a_checkpoint_is_repaired(tmp_path):
+    tiny(tmp_path / "whole")
+    with pytest.raises(Stopped):
+        tiny(tmp_path / "killed", on_step=stop_at(11))
+    (
+        tmp_path / "killed" / "model.safetensors"
+    ).unlink()  # as if the checkpoint of step 10 had ended after its first file
+    tiny(tmp_path / "killed", resume=True)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_the_seed_determines_the_run(tmp_path):
+    first, second, other = tiny(tmp_path / "a"), tiny(tmp_path / "b"), tiny(tmp_path / "c", seed=1)
     assert first.val_loss == second.val_loss != other.val_loss
 
 
-def test_learns_a_text_and_its_metrics_say_so(text, tmp_path):
-    result = train(tiny(text, tmp_path / "run", tokens=150 * 64, dropout=0.0))
+def test_a_run_learns_its_text_and_its_metrics_show_it(tmp_path):
+    result = tiny(tmp_path / "run", model=replace(MODEL, dropout=0.0), steps=150, eval_every=50)
     lines = metrics(tmp_path / "run")
     assert lines[0]["loss"] > 2.5
     assert result.val_loss < 0.5
     assert [line["step"] for line in lines if "val_loss" in line] == [50, 100, 150]
-    model, tokenizer = storage.load_run(tmp_path / "run")
+    model, tokenizer = load_run(tmp_path / "run")
     ids = model.generate(torch.tensor([tokenizer.encode("To be, or")]), 16, temperature=0.0)
     assert tokenizer.decode(ids[0].tolist()) == "To be, or not to"
 
 
-def test_bfloat16_trains_as_well(text, tmp_path):
-    # the variable keeps oneDNN off matrix units that some virtual machines only claim to have
+def overfitting_text():
+    """A text whose validation split is unlike its training split: more training makes its loss worse."""
+    return "".join("abcdefghij"[(i * i) % 10] for i in range(1200)) + "jihgfedcba" * 14
+
+
+def test_the_best_weights_are_kept_beside_the_last_and_over_fitting_is_reported(tmp_path):
+    result = tiny(tmp_path / "run", overfitting_text(), steps=60, eval_every=5, checkpoint_every=5)
+    losses = {line["step"]: line["val_loss"] for line in metrics(tmp_path / "run") if "val_loss" in line}
+    assert result.best_val_loss == min(losses.values()) == losses[result.best_step]
+    assert result.best_step < 60
+    assert result.val_loss == losses[60] > 1.1 * result.best_val_loss
+    assert f"at step {result.best_step} to" in result.overfitting()
+    trainer = Trainer(
+        replace(MODEL, vocab_size=10), replace(OPTIM, warmup_steps=3), replace(TRAIN, steps=60), overfitting_text(),
+        tmp_path / "run",
+    )  # fmt: skip
+    from lets_build_gpt.evaluate import evaluate
+
+    best, last = load_model(tmp_path / "run"), load_model(tmp_path / "run", last=True)
+    assert evaluate(best, trainer.val_ids) == pytest.approx(result.best_val_loss, abs=1e-6)
+    assert evaluate(last, trainer.val_ids) == pytest.approx(result.val_loss, abs=1e-6)
+
+
+def test_over_fitting_is_not_reported_where_the_last_loss_is_the_lowest(tmp_path):
+    result = tiny(tmp_path / "run")
+    assert result.best_step == result.step == 30
+    assert result.overfitting() is None
+
+
+def test_bfloat16_trains_as_well(tmp_path):
+    # the variable disables AMX, which crashes on some virtual machines
     code = (
-        "import sys; from lets_build_gpt.config import TrainConfig; from lets_build_gpt.train import train;"
-        "print(train(TrainConfig(text=sys.argv[1], out=sys.argv[2], dtype='bfloat16', context_length=16, d_model=32,"
-        " h=2, n_layers=2, batch_size=4, tokens=9600, evaluations=1)).val_loss)"
+        "import sys; from pathlib import Path; from lets_build_gpt import *; from lets_build_gpt.run import train;"
+        "config = TrainConfig(4, 150, 150, device='cpu', dtype='bfloat16');"
+        f"print(train(ModelConfig(16, 32, 2, 2), OptimConfig(), config, {TEXT!r}, Path(sys.argv[1])).val_loss)"
     )
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
-    command = [sys.executable, "-c", code, text, str(tmp_path / "run")]
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.6
 
 
-def test_a_run_is_not_overwritten_and_not_resumed_by_other_settings(text, tmp_path):
-    config = tiny(text, tmp_path / "run")
-    train(config)
-    with pytest.raises(ValueError, match="holds a run already"):
-        train(config)
-    with pytest.raises(ValueError, match=r"lr: 0\.5"):
-        train(replace(config, resume=True, lr=0.5))
-    with pytest.raises(ValueError, match="not there"):
-        train(replace(config, resume=True, out=str(tmp_path / "nothing")))
+def test_float16_on_a_cpu_keeps_the_state_of_its_gradient_scaler(tmp_path):
+    tiny(tmp_path / "whole", dtype="float16")
+    with pytest.raises(Stopped):
+        tiny(tmp_path / "parts", dtype="float16", on_step=stop_at(13))
+    assert read_train_state(tmp_path / "parts" / "training_state.safetensors").scaler["scale"] > 0
+    tiny(tmp_path / "parts", dtype="float16", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(text, tmp_path):
-    config = tiny(text, tmp_path / "run", optimizer="adamw", lr=1e30, clip=0.0, warmup=0.0)
-    with pytest.raises(ValueError, match="lower --lr"):
-        train(config)
+def test_resuming_with_dtype_auto_takes_the_stored_dtype(tmp_path, monkeypatch):
+    tiny(tmp_path / "run")
+    monkeypatch.setattr("lets_build_gpt._common.device.bf16_speedup", lambda: 9.0)
+    assert tiny(tmp_path / "run", dtype="auto", resume=True).finished
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["dtype"] == "float32"
 
 
-def test_control_c_ends_a_run_with_a_checkpoint_that_goes_on(text, tmp_path):
+def test_an_extended_run_resumes_with_the_schedule_of_the_longer_run(tmp_path):
+    tiny(tmp_path / "run", steps=20)
+    for _ in range(2):
+        tiny(tmp_path / "run", steps=20, resume=True, extend=5)
+    lines = metrics(tmp_path / "run")
+    assert lines[-1]["step"] == 30
+    assert 0 < lines[-1]["lr"] < lines[-2]["lr"]
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (settings["train"]["steps"], settings["extended_steps"]) == (30, 10)
+    with pytest.raises(Stopped):
+        tiny(tmp_path / "run", steps=20, resume=True, extend=10, on_step=stop_at(37))
+    assert tiny(tmp_path / "run", steps=20, resume=True, extend=10).step == 40  # the same command is not extended twice
+
+
+def test_a_nan_loss_keeps_the_checkpoint(tmp_path):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "lets_build_gpt", "train", "nanogpt-cpu", "--text", text, "--out", str(out)]
-    command += [
-        "--dtype",
-        "float32",
-        "--context-length",
-        "16",
-        "--d-model",
-        "32",
-        "--tokens",
-        "3_000_000".replace("_", ""),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (out / "metrics.jsonl").exists() or not (out / "metrics.jsonl").read_text():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, messages = process.communicate()
-    assert process.returncode == 130
-    assert "--resume" in messages
-    step = storage.load_checkpoint(out)["step"]
-    assert step > 0
-    assert f"after {step} steps" in messages
+
+    def poison(trainer):
+        with torch.no_grad():
+            trainer.model.norm.weight[0] = float("nan")
+
+    trainer = Trainer(replace(MODEL, vocab_size=10), OPTIM, TRAIN, TEXT, out)
+    trainer.step()
+    trainer.save()
+    before = (out / "training_state.safetensors").read_bytes()
+    trainer.step()
+    poison(trainer)
+    with pytest.raises(DivergenceError, match=r"a weight became NaN at step 2\. The checkpoint of step 1 is kept"):
+        trainer.save()
+    with pytest.raises(DivergenceError, match=r"validation loss became NaN at step 2"):
+        trainer.evaluate()
+    with pytest.raises(DivergenceError, match=r"loss became NaN at step 3.*Lower the learning rate"):
+        trainer.step()
+    assert (out / "training_state.safetensors").read_bytes() == before
 
 
 def test_saving_and_loading_give_the_same_model(tmp_path):
@@ -175,31 +224,20 @@ def test_saving_and_loading_give_the_same_model(tmp_path):
         ids = torch.arange(8)[None]
         assert again.config == model.config
         assert torch.equal(again(ids), model(ids))
-    assert not list((tmp_path / "m").glob("*.tmp"))
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_damaged_files_are_named(tmp_path):
-    folder = tmp_path / "m"
-    Model(8, 16, 2, 2, 11).save_pretrained(folder)
-    CharTokenizer.from_text("abc").save(folder / "vocabulary.json")
-    with pytest.raises(ValueError, match="3 characters"):
-        storage.load_run(folder)
-    weights = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(weights[:200])
-    with pytest.raises(ValueError, match=r"model\.safetensors"):
-        Model.from_pretrained(folder)
-    (folder / "model.safetensors").write_bytes(weights)
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["d_model"] = 32
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="shape"):
-        Model.from_pretrained(folder)
-    for broken in ("{", "[]", '{"model": {"width": 3}}'):
-        (folder / "config.json").write_text(broken)
-        with pytest.raises(ValueError, match=r"config\.json"):
-            Model.from_pretrained(folder)
-    with pytest.raises(ValueError, match="is it the folder of a run"):
-        Model.from_pretrained(tmp_path)
-    (folder / "checkpoint.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt"):
-        storage.load_checkpoint(folder)
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), DEMO], ids=lambda recipe: recipe.name)
+def test_every_recipe_fits_together(recipe):
+    assert 0 < resolve_warmup(recipe.optim, recipe.train.steps) < recipe.train.steps
+    assert recipe.train.eval_every <= recipe.train.steps
+    with torch.device("meta"):
+        assert Model.from_config(recipe.model).num_parameters() > 100_000
+
+
+def test_golden_shakespeare_trains_as_recorded(data_file, tmp_path):
+    text = Path(data_file("text/tinyshakespeare.txt")).read_text(encoding="utf-8")
+    recipe = RECIPES["nanogpt-cpu"]
+    config = replace(recipe.train, steps=40, eval_every=40, device="cpu", dtype="float32", sample_tokens=0)
+    result = train(recipe.model, recipe.optim, config, text, tmp_path / "run")
+    assert 2.2 < result.val_loss < 2.9

@@ -68,38 +68,52 @@ def download(wanted: Entry, folder: Path, progress: bool) -> Path:
         raise DataError(f"{wanted.name}: cannot be stored in {folder} ({error})") from error
     finally:
         with suppress(OSError):
-            if partial.stat().st_size == 0:
-                partial.unlink()
-        with suppress(OSError):
             partial.parent.rmdir()  # fails while other downloads are unfinished
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time write to a file, which is created. Windows has no such lock here: use it alone."""
+    """Let one process at a time write to a file, which is created, and removed if it stays empty.
+
+    On Windows there is no lock: do not fetch one file from several processes.
+    """
     if sys.platform == "win32":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        yield
+        try:
+            yield
+        finally:
+            _remove_empty(path)
         return
     import fcntl
 
+    failures = 0
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
         except (FileExistsError, FileNotFoundError):  # another process has just removed the empty folder: make it again
-            if path.parent.exists() and not path.parent.is_dir():
+            failures += 1
+            if failures == 100 or (path.parent.exists() and not path.parent.is_dir()):
                 raise
             continue
-        with file:
-            with suppress(OSError):  # a network file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    yield
-                    return
-            # the process that had the lock has moved the file to its final name: open a new one
+        with suppress(OSError):  # a network file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        file.close()  # the process that had the lock has moved or removed the file: open the new one
+    with file:
+        try:
+            yield
+        finally:
+            _remove_empty(path)
+
+
+def _remove_empty(path: Path) -> None:
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 def _receive_all(wanted: Entry, url: str, partial: Path, target: Path, hidden: bool | None) -> None:
@@ -109,10 +123,12 @@ def _receive_all(wanted: Entry, url: str, partial: Path, target: Path, hidden: b
     by_hand = f"Try again later, or save the file as {target}"
     pauses = iter(RETRY_SECONDS)
     while True:
-        continued = partial.stat().st_size > 0
+        before = partial.stat().st_size
         try:
             _receive(wanted, url, partial, hidden)
         except requests.RequestException as error:
+            if partial.stat().st_size > before:  # count only the attempts since the last progress
+                pauses = iter(RETRY_SECONDS)
             if _is_temporary(error) and (pause := next(pauses, None)) is not None:
                 time.sleep(pause)
                 continue
@@ -121,7 +137,7 @@ def _receive_all(wanted: Entry, url: str, partial: Path, target: Path, hidden: b
         if is_registered(partial, wanted):
             return
         os.truncate(partial, 0)
-        if continued:  # the bytes of an earlier attempt may have been the wrong ones
+        if before > 0:  # the bytes of an earlier attempt may have been the wrong ones
             continue
         if wanted.bytes is not None and size != wanted.bytes:
             raise DataError(f"{wanted.name}: {url} sent {size:,} bytes, expected {wanted.bytes:,}. {by_hand}")

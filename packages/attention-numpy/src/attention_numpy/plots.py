@@ -12,7 +12,7 @@ from attention_numpy._common.atomic import atomic_write
 from attention_numpy._common.metrics import read_metrics
 from attention_numpy._common.optional import require
 from attention_numpy._common.run_folder import LOSS_CURVE, METRICS
-from attention_numpy.checkpoint import Run
+from attention_numpy.checkpoint import Run, read_config
 from attention_numpy.data import BOS_ID, EOS_ID, Task
 from attention_numpy.model import Transformer
 from attention_numpy.module import Array
@@ -58,10 +58,12 @@ def plot_loss(runs: Mapping[str, Path], out: Path | None = None) -> Any:
         if not lines:
             raise ValueError(f"{folder / METRICS}: has no metrics yet")
         window = max(1, len(lines) // 50)
+        smoothing = read_config(folder).train.label_smoothing
+        kind = f"training loss with label smoothing {smoothing:g}" if smoothing else "training loss"
         axis.plot(
             [line["step"] for line in lines],
             smoothed([line["loss"] for line in lines], window),
-            color=color, alpha=0.5, linewidth=1, label=f"{name}: training loss, mean of {window} steps",
+            color=color, alpha=0.5, linewidth=1, label=f"{name}: {kind}, mean of {window} steps",
         )  # fmt: skip
         measured = [line for line in lines if "val_loss" in line]
         axis.plot(
@@ -103,7 +105,7 @@ def sharpest(weights: Array) -> tuple[int, int]:
 
 def heatmap(axis: Any, weights: Array, queries: Sequence[str], keys: Sequence[str]) -> Any:
     """Draw attention weights (queries, keys) from 0 to 1 on an axis; return the image."""
-    image = axis.imshow(weights, vmin=0, vmax=1, cmap="magma_r", aspect="equal")
+    image = axis.imshow(weights, vmin=0, vmax=1, cmap="BuPu", aspect="equal")
     axis.set_xticks(range(len(keys)), keys, rotation=90)
     axis.set_yticks(range(len(queries)), queries)
     return image

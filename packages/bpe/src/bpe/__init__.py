@@ -1,4 +1,4 @@
-"""Byte-level BPE (1508.07909; GPT-2, section 2.2): training, encoding, decoding, and every common file format.
+"""Byte-level BPE tokenization (1508.07909; GPT-2, section 2.2): train, encode, decode, and all common file formats.
 
 >>> import bpe
 >>> tok = bpe.train_from_iterator(["hello world, hello there"], vocab_size=260, engine="python")
@@ -12,41 +12,53 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bpe.byte_letters import bytes_to_unicode
-    from bpe.counts import PretokenCounts, count_files, count_texts
+    from bpe.byte_unicode import bytes_to_unicode
     from bpe.decoding import StreamDecoder
+    from bpe.encoding import Encoded
     from bpe.errors import FormatError, UnknownTokenError
-    from bpe.patterns import PATTERNS
-    from bpe.published import get_encoding
+    from bpe.hub import get_encoding
+    from bpe.pretokenize import PATTERNS
     from bpe.special import Trusted, Untrusted
-    from bpe.stream import encode_file
-    from bpe.tokenizer import Encoded, Tokenizer
-    from bpe.training import train, train_from_counts, train_from_iterator
+    from bpe.token_file import encode_file
+    from bpe.tokenizer import Tokenizer
+    from bpe.training.api import train, train_from_counts, train_from_iterator
+    from bpe.training.count import PretokenCounts, count_files, count_texts
+
+    __version__: str
 
 __all__ = [
     "train", "train_from_iterator", "train_from_counts", "count_files", "count_texts", "PretokenCounts",
     "get_encoding", "Tokenizer", "Encoded", "Trusted", "Untrusted", "StreamDecoder", "encode_file",
-    "PATTERNS", "bytes_to_unicode", "FormatError", "UnknownTokenError",
+    "PATTERNS", "bytes_to_unicode", "FormatError", "UnknownTokenError", "__version__",
 ]  # fmt: skip
 
-_MODULE_OF = {
-    **dict.fromkeys(("train", "train_from_iterator", "train_from_counts"), "bpe.training"),
-    **dict.fromkeys(("PretokenCounts", "count_files", "count_texts"), "bpe.counts"),
-    **dict.fromkeys(("Tokenizer", "Encoded"), "bpe.tokenizer"),
+_EXPORTS = {
+    **dict.fromkeys(("train", "train_from_iterator", "train_from_counts"), "bpe.training.api"),
+    **dict.fromkeys(("PretokenCounts", "count_files", "count_texts"), "bpe.training.count"),
     **dict.fromkeys(("Trusted", "Untrusted"), "bpe.special"),
     **dict.fromkeys(("FormatError", "UnknownTokenError"), "bpe.errors"),
-    "get_encoding": "bpe.published",
+    "Tokenizer": "bpe.tokenizer",
+    "Encoded": "bpe.encoding",
+    "get_encoding": "bpe.hub",
     "StreamDecoder": "bpe.decoding",
-    "encode_file": "bpe.stream",
-    "PATTERNS": "bpe.patterns",
-    "bytes_to_unicode": "bpe.byte_letters",
+    "encode_file": "bpe.token_file",
+    "PATTERNS": "bpe.pretokenize",
+    "bytes_to_unicode": "bpe.byte_unicode",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: `bpe --help` has no use for NumPy."""
-    if name not in _MODULE_OF:
+    """Import a public name when it is first used, so that `bpe --help` need not import NumPy."""
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("dlpapers-bpe")
+    elif name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    else:
         raise AttributeError(f"module 'bpe' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})

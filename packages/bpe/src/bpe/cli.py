@@ -1,58 +1,72 @@
-"""Byte-level BPE: train tokenizers, encode and decode files, look at tokens, convert formats."""
+"""The commands of `bpe`: train tokenizers, encode and decode files, inspect tokens, convert formats."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-if TYPE_CHECKING:
-    from bpe.tokenizer import Tokenizer
+from bpe._common.cli import Presets, run, say
+from bpe._common.progress import Progress
+from bpe.command_helpers import (
+    STREAM,
+    Engine,
+    check_not_swallowed,
+    open_tokenizer,
+    parse_pattern,
+    progress_bars,
+    report,
+    sum_of_counts,
+    use_color,
+)
 
-Engine = Literal["auto", "python", "numba"]
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional]
 File = Annotated[Path, tyro.conf.Positional]
-NO_PATTERN = "none"
+IDS_PER_STEP = 1_000_000
 
 
 @dataclass
 class Train:
-    """Train a tokenizer on UTF-8 files, or on counts made before."""
+    """Train a tokenizer on UTF-8 files, or on counts that `bpe count` wrote.
+
+    Example: bpe train corpus.txt --vocab-size 4096 --special-tokens "<|endoftext|>" --out tokenizer.json
+    """
 
     files: Files = ()
-    """Text files."""
+    """Text files, also .gz and .zst; - is stdin."""
     vocab_size: int = 1024
-    """Bytes, merges and special tokens together."""
+    """Number of ids: 256 bytes, merges and special tokens together."""
     out: Path = Path("tokenizer.json")
-    """The tokenizer to write, in the own format."""
+    """Tokenizer to write, in the native format; - is stdout."""
     pattern: str = "gpt2"
-    """gpt2, cl100k, o200k, a regular expression, or none for no split before merging."""
+    """Pattern that splits text before merging: gpt2, cl100k, o200k, a regular expression, or none for no split."""
     ties: Literal["first", "ids", "bytes"] = "first"
-    """Which of several most frequent pairs is merged: as minbpe (first), Hugging Face (ids), subword-nmt (bytes)."""
+    """Tie-breaking rule for equally frequent pairs: as minbpe (first), Hugging Face (ids) or subword-nmt (bytes)."""
     special_tokens: tuple[str, ...] = ()
-    """Names such as <|endoftext|>; they get the last ids and are cut out of the texts."""
+    """Names such as <|endoftext|>. They get the last ids and are cut out of the texts."""
     min_frequency: int = 1
-    """Pairs that are rarer are not merged."""
+    """Pairs that occur less often are not merged."""
     counts: tuple[Path, ...] = ()
-    """Files of counts instead of texts, in the order of the corpus (see `bpe count`)."""
+    """Files of counts instead of texts, in the order of the corpus."""
     workers: int = 1
-    """Processes that count."""
+    """Number of processes that count."""
     engine: Engine = "auto"
-    """auto: numba where it is installed."""
+    """Engine; auto is numba where it is installed."""
 
     def __call__(self) -> None:
-        """Train, save, and say what came of it."""
-        from bpe.counts import PretokenCounts
-        from bpe.training import train, train_from_counts
+        """Train, save, and report the size."""
+        from bpe.outputs import check_output, output
+        from bpe.training.api import train, train_from_counts
 
         if bool(self.files) == bool(self.counts):
-            raise ValueError("files: give text files, or --counts with files of counts; one of the two")
+            check_not_swallowed("special_tokens", self.special_tokens)
+            raise ValueError("`files` must be text files, unless --counts names files of counts: give one of the two")
+        if self.counts and (self.pattern != "gpt2" or self.workers != 1):
+            raise ValueError("`counts` must be used without --pattern and --workers: the files state their pattern")
+        check_output(self.out, "a native tokenizer", [*self.files, *self.counts])
         options: dict[str, Any] = {
             "vocab_size": self.vocab_size,
             "ties": self.ties,
@@ -60,242 +74,263 @@ class Train:
             "min_frequency": self.min_frequency,
             "engine": self.engine,
         }
-        with bar() as progress:
+        with progress_bars() as progress:
             if self.counts:
-                counts = PretokenCounts.load(self.counts[0])
-                for path in self.counts[1:]:
-                    counts.add(PretokenCounts.load(path))
-                tokenizer = train_from_counts(counts, progress=progress, **options)
+                tokenizer = train_from_counts(sum_of_counts(self.counts), progress=progress, **options)
             else:
-                pattern = pattern_of(self.pattern)
+                pattern = parse_pattern(self.pattern)
                 tokenizer = train(self.files, pattern=pattern, workers=self.workers, progress=progress, **options)
-        tokenizer.save(self.out)
-        print(f"{self.out}: {tokenizer.n_vocab:,} ids, {len(tokenizer.merges):,} merges")
+        with output(self.out) as path:
+            tokenizer.save(path)
+        ended = "" if tokenizer.n_vocab == self.vocab_size else "; no pair is left to merge"
+        report(self.out, f"{self.out}: {tokenizer.n_vocab:,} ids, {len(tokenizer.merges):,} merges{ended}")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Count:
-    """Count the pre-tokens of files, for `bpe train --counts`; counts of parts of a corpus add up."""
+    """Count the pre-tokens of files for `bpe train --counts`; counts of parts of a corpus add up.
 
-    files: Files
-    """UTF-8 text files."""
+    Example: bpe count part1.txt part2.txt.gz --out corpus.counts
+    """
+
+    files: Files = ()
+    """UTF-8 text files, also .gz and .zst; - is stdin."""
     out: Path
-    """The file of counts to write."""
+    """File of counts to write; - is stdout."""
     pattern: str = "gpt2"
-    """gpt2, cl100k, o200k, a regular expression, or none."""
+    """Pattern that splits text before merging: gpt2, cl100k, o200k, a regular expression, or none for no split."""
     special_tokens: tuple[str, ...] = ()
     """Names that are cut out of the texts."""
     workers: int = 1
-    """Processes that count."""
+    """Number of processes that count."""
     engine: Engine = "auto"
-    """auto: numba where it is installed."""
+    """Engine; auto is numba where it is installed."""
 
     def __call__(self) -> None:
         """Count and write."""
-        from bpe.counts import count_files
-        from bpe.engine import choose_engine
+        from bpe.engines.base import choose_engine
+        from bpe.outputs import check_output, output
+        from bpe.training.count import count_files
 
-        compiled = choose_engine(self.engine) == "numba"
-        with bar() as progress:
+        if not self.files:
+            check_not_swallowed("special_tokens", self.special_tokens)
+            raise ValueError("`files` must name at least one text file")
+        check_output(self.out, "a file of counts", self.files)
+        with progress_bars() as progress:
             counts = count_files(
                 self.files,
-                pattern_of(self.pattern),
+                parse_pattern(self.pattern),
                 self.special_tokens,
                 workers=self.workers,
-                compiled=compiled,
+                compiled=choose_engine(self.engine) == "numba",
                 progress=lambda done, total: progress("count", done, total),
             )
-        counts.save(self.out)
-        print(f"{self.out}: {sum(counts.counts.values()):,} pre-tokens, {len(counts.counts):,} distinct")
+        with output(self.out) as path:
+            counts.save(path)
+        report(self.out, f"{self.out}: {sum(counts.counts.values()):,} pre-tokens, {len(counts):,} distinct")
 
 
 @dataclass
 class Encode:
-    """Encode a UTF-8 file of any size into a file of ids, uint16 or uint32 by the size of the vocabulary."""
+    """Encode a UTF-8 file of any size into a token file: uint16 or uint32 ids, depending on the vocabulary.
+
+    Example: bpe encode corpus.txt --tokenizer tokenizer.json --out corpus.bin
+    """
 
     file: File
-    """The text."""
+    """Text file, also .gz and .zst; - is stdin."""
     tokenizer: str
-    """A tokenizer's file or folder in any format, or a published name: gpt2, cl100k_base, …"""
+    """Tokenizer file or folder in any format, or a published name: gpt2, cl100k_base, …"""
     out: Path | None = None
-    """The file of ids; by default the text's name with .bin. Beside it, with .json, what it holds."""
+    """Token file to write; by default the name of the text with .bin. NAME.json describes it. - is stdout."""
     special: Literal["error", "allow", "text"] = "error"
-    """Special tokens in the text: refuse it, make their ids, or read them as ordinary text."""
+    """Special tokens in the text: refuse the text, encode them as their ids, or encode them as ordinary text."""
     num_threads: int = 1
-    """Threads; they help on the compiled engine."""
+    """Number of threads; several help with the compiled engine."""
     engine: Engine = "auto"
-    """auto: numba where it is installed."""
+    """Engine; auto is numba where it is installed."""
 
     def __call__(self) -> None:
-        """Encode, and say how many ids there are."""
-        from bpe.stream import write_ids
+        """Encode, and report the number of ids."""
+        from bpe._common.errors import check_integer
+        from bpe.outputs import check_output
+        from bpe.token_file import description_of, write_ids
+        from bpe.training.corpus import is_plain_file
 
-        if self.num_threads < 1:
-            raise ValueError(f"num_threads: {self.num_threads} is below 1")
-        size = self.file.stat().st_size
+        check_integer("num_threads", self.num_threads, 1)
+        size = self.file.stat().st_size if is_plain_file(self.file) else None
         tokenizer = open_tokenizer(self.tokenizer, self.engine)
-        out = self.out or self.file.with_suffix(".bin")
-        how: dict[str, Any] = {}
-        if self.special == "allow":
-            how["allowed_special"] = "all"
-        elif self.special == "text":
-            how["disallowed_special"] = ()
-        with bytes_bar(size) as done:
-            about = write_ids(tokenizer, self.file, out, num_threads=self.num_threads, progress=done, **how)
-        per_id = size / max(1, about["tokens"])
-        print(f"{out}: {about['tokens']:,} ids of {about['dtype']}, {per_id:.2f} bytes of text per id")
+        default = STREAM if self.file == STREAM else self.file.with_suffix(".bin")
+        out = self.out or default
+        inputs: list[Path | str] = [self.file, self.tokenizer]
+        check_output(out, "a token file", inputs)
+        if out != STREAM:
+            check_output(description_of(out), "a description of a token file", inputs)
+        done = 0
+        with Progress(size, unit="B") as progress:
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                progress.update(done)
+
+            try:
+                about = write_ids(
+                    tokenizer,
+                    self.file,
+                    out,
+                    num_threads=self.num_threads,
+                    progress=advance,
+                    allowed_special="all" if self.special == "allow" else frozenset(),
+                    disallowed_special=() if self.special == "text" else "all",
+                )
+            except ValueError as error:
+                hint, python, _ = str(error).partition("Pass allowed_special")
+                raise ValueError(f"{hint}Use --special allow or --special text" if python else hint) from None
+        ratio = done / max(1, about["tokens"])
+        bits = 16 if about["dtype"] == "<u2" else 32
+        report(out, f"{out}: {about['tokens']:,} ids, uint{bits}, {ratio:.2f} bytes of text per id")
 
 
 @dataclass
 class Decode:
-    """Decode a file of ids into text, on stdout or into a file."""
+    """Decode a token file into text.
+
+    Example: bpe decode corpus.bin --tokenizer tokenizer.json --out corpus.txt
+    """
 
     file: File
-    """The ids, as `bpe encode` writes them."""
+    """Token file, as `bpe encode` writes it; - is stdin."""
     tokenizer: str
-    """A tokenizer's file or folder in any format, or a published name."""
-    out: Path | None = None
-    """The text's file; by default stdout."""
+    """Tokenizer file or folder in any format, or a published name. It must be the one that wrote the ids."""
+    out: Path = STREAM
+    """Text file to write; - is stdout."""
     engine: Engine = "auto"
-    """auto: numba where it is installed."""
+    """Engine; auto is numba where it is installed."""
 
     def __call__(self) -> None:
-        """Decode a million ids at a time."""
-        from bpe.formats.files import atomic
-        from bpe.stream import read_ids
+        """Decode in steps, so that memory does not grow with the file."""
+        from bpe.outputs import check_output, output
+        from bpe.token_file import description_of, read_ids
 
+        check_output(self.out, "a text", [self.file, self.tokenizer, description_of(self.file)])
         tokenizer = open_tokenizer(self.tokenizer, self.engine)
-        ids = read_ids(self.file, tokenizer.n_vocab)
-        parts = (tokenizer.decode_bytes(ids[i : i + 1_000_000]) for i in range(0, len(ids), 1_000_000))
-        if self.out is None:
+        ids = read_ids(self.file, tokenizer)
+        parts = (tokenizer.decode_bytes(ids[i : i + IDS_PER_STEP]) for i in range(0, len(ids), IDS_PER_STEP))
+        if self.out == STREAM:
             for part in parts:
                 sys.stdout.buffer.write(part)
         else:
-            with atomic(self.out) as file:
+            with output(self.out) as path, path.open("wb") as file:
                 file.writelines(parts)
 
 
 @dataclass
 class Inspect:
-    """Show how a text falls into tokens: coloured in a terminal, and as an HTML page."""
+    """Show how a text splits into tokens: in color in a terminal, and as an HTML page.
+
+    Example: bpe inspect --tokenizer gpt2 --text "Hello world" --html page.html
+    """
 
     tokenizer: str
-    """A tokenizer's file or folder in any format, or a published name."""
+    """Tokenizer file or folder in any format, or a published name."""
     file: Annotated[Path | None, tyro.conf.Positional] = None
-    """A UTF-8 text file."""
+    """UTF-8 text file; - is stdin."""
     text: str | None = None
-    """The text itself, instead of a file."""
+    """Text to show, instead of a file."""
+    steps: str | None = None
+    """Word whose merges are shown one by one, instead of a text."""
     html: Path | None = None
-    """An HTML page to write."""
+    """HTML page to write; - is stdout."""
     engine: Engine = "auto"
-    """auto: numba where it is installed."""
+    """Engine; auto is numba where it is installed."""
 
     def __call__(self) -> None:
-        """Print the pieces, then how many there are."""
-        from bpe.formats.files import read_text, write_text
-        from bpe.show import html_page, terminal_pieces
+        """Print the tokens, then their number on stderr."""
+        from bpe.outputs import check_output, output
+        from bpe.training.corpus import chunks
+        from bpe.visualize import html_page, merge_steps, terminal_tokens
 
-        if (self.file is None) == (self.text is None):
-            raise ValueError("file: give a text file, or --text with the text itself; one of the two")
-        text = read_text(self.file) if self.file is not None else str(self.text)
-        tokenizer = open_tokenizer(self.tokenizer, self.engine)
+        if sum(x is not None for x in (self.file, self.text, self.steps)) != 1:
+            raise ValueError("`file` must be a text file, unless --text or --steps is given: give one of the three")
         if self.html is not None:
-            write_text(self.html, html_page(tokenizer, text))
-        print(terminal_pieces(tokenizer, text, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
-        ids = tokenizer.encode(text, allowed_special="all")
-        print(f"{len(ids):,} ids, {len(text):,} characters, {len(text.encode()):,} bytes", file=sys.stderr)
+            check_output(self.html, "an HTML page", [self.tokenizer, *([self.file] if self.file else [])])
+        tokenizer = open_tokenizer(self.tokenizer, self.engine)
+        if self.steps is not None:
+            for step in merge_steps(tokenizer, self.steps):
+                print(" ".join(step))
+            return
+        text = self.text if self.file is None else "".join(part.read() for part in chunks(self.file, None))
+        assert text is not None
+        if self.html is not None:
+            with output(self.html) as path:
+                path.write_text(html_page(tokenizer, text), encoding="utf-8")
+        if self.html != STREAM:
+            print(terminal_tokens(tokenizer, text, color=use_color()))
+        count = len(tokenizer.encode(text, allowed_special="all"))
+        say(f"{count:,} ids, {len(text):,} characters, {len(text.encode('utf-8', 'replace')):,} bytes")
 
 
 @dataclass
 class Convert:
-    """Convert a tokenizer from any of the formats into another."""
+    """Convert a tokenizer from any format into another.
+
+    Example: bpe convert gpt2 --to huggingface --out gpt2-files
+    """
 
     source: Annotated[str, tyro.conf.Positional]
-    """A tokenizer's file or folder, or a published name."""
-    to: Literal["own", "huggingface", "openai", "tiktoken"]
-    """The format to write."""
+    """Tokenizer file or folder in any format, or a published name."""
+    to: Literal["native", "huggingface", "openai", "tiktoken"]
+    """Format to write."""
     out: Path
-    """A folder; for the own format a file."""
+    """Folder to write into; for the native format, a file, or - for stdout."""
     pattern: str | None = None
-    """For a .tiktoken file, which does not state its own: gpt2, cl100k, o200k, a regular expression, or none."""
+    """Pattern of a .tiktoken file, which does not state its own: gpt2, cl100k, o200k, a regular expression, or none."""
 
     def __call__(self) -> None:
-        """Convert, and name the files."""
+        """Convert, and print the names of the files."""
+        import tempfile
+
+        from bpe.outputs import check_output, output
+
         tokenizer = open_tokenizer(self.source, "python", self.pattern)
-        if self.to == "own":
-            tokenizer.save(self.out)
-            print(self.out)
-        else:
-            print(*tokenizer.export(self.out, self.to), sep="\n")
+        if self.to == "native":
+            check_output(self.out, "a native tokenizer", [self.source])
+            with output(self.out) as path:
+                tokenizer.save(path)
+            report(self.out, str(self.out))
+            return
+        inputs = sorted(Path(self.source).iterdir()) if Path(self.source).is_dir() else [self.source]
+        with tempfile.TemporaryDirectory() as folder:  # which files there will be, and whether it works at all
+            names = [path.name for path in tokenizer.export(folder, self.to)]
+        for name in names:
+            check_output(self.out / name, "a tokenizer file", inputs)
+        print(*tokenizer.export(self.out, self.to), sep="\n")
 
 
 @dataclass
 class Demo:
-    """Train on the interpreter's own documentation and show what comes of it; no network, a few seconds."""
+    """Train on Python's own documentation and show merges, tokens and compression; no network, a few seconds.
+
+    Example: bpe demo --vocab-size 2048
+    """
 
     vocab_size: int = 1024
-    """Bytes and merges together."""
+    """Number of ids: 256 bytes and merges together."""
     engine: Engine = "auto"
-    """auto: numba where it is installed."""
-    text: str = field(default="The interpreter's documentation, 1,024 tokens: naïve → tokenized!")
-    """What is shown in pieces at the end."""
+    """Engine; auto is numba where it is installed."""
+    text: str = "Python's documentation, 1,024 tokens: naïve → tokenized!"
+    """Text that is shown as tokens at the end."""
 
     def __call__(self) -> None:
-        """Print the story."""
+        """Run the demo and print each step."""
         from bpe.demo import demo
 
-        for line in demo(self.vocab_size, self.engine, self.text, colour=sys.stdout.isatty()):
+        for line in demo(self.vocab_size, self.engine, self.text, color=use_color()):
             print(line)
 
 
-def open_tokenizer(name: str, engine: Engine, pattern: str | None = None) -> Tokenizer:
-    """A tokenizer by path, or by the name of a published one."""
-    from bpe.published import PUBLISHED, get_encoding
-    from bpe.tokenizer import Tokenizer
-
-    if not Path(name).exists() and name in PUBLISHED:
-        return get_encoding(name, engine=engine)
-    if not Path(name).exists():
-        raise ValueError(f"tokenizer: {name} is no file or folder, nor one of {', '.join(PUBLISHED)}")
-    hints = {} if pattern is None else {"pattern": pattern_of(pattern)}
-    return Tokenizer.load(name, engine=engine, **hints)
-
-
-def pattern_of(text: str) -> str | None:
-    """A pattern as the command line names it."""
-    return None if text == NO_PATTERN else text
-
-
-@contextmanager
-def bar() -> Iterator[Any]:
-    """Progress bars for counting and merging, on a terminal only."""
-    from tqdm import tqdm
-
-    bars: dict[str, tqdm[Any]] = {}
-
-    def progress(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            options: dict[str, Any] = {"unit": "B", "unit_scale": True} if stage == "count" else {"unit": " merges"}
-            bars[stage] = tqdm(total=total, desc=stage, disable=None, **options)
-        bars[stage].update(done - bars[stage].n)
-
-    try:
-        yield progress
-    finally:
-        for shown in bars.values():
-            shown.close()
-
-
-@contextmanager
-def bytes_bar(total: int) -> Iterator[Any]:
-    """A progress bar of bytes, on a terminal only; yields what to call with the bytes that are done."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="B", unit_scale=True, disable=None) as shown:
-        yield shown.update
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, type | Presets] = {
     "train": Train,
     "encode": Encode,
     "decode": Decode,
@@ -307,16 +342,5 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Parse the command line and run it; bad input is one line on stderr and exit status 2."""
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bpe", description=__doc__)
-    try:
-        command()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
+    """Parse the command line and run the command."""
+    run(COMMANDS, prog="bpe", description="Byte-level BPE: train tokenizers, encode and decode files, inspect tokens.")

@@ -1,56 +1,51 @@
-"""`bpe demo`: a tokenizer from the documentation that every Python interpreter carries (`pydoc_data.topics`)."""
+"""`bpe demo`: a tokenizer trained on the documentation inside every Python interpreter (`pydoc_data.topics`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from bpe.counts import count_texts
-from bpe.engine import choose_engine
-from bpe.show import terminal_pieces
+from bpe.engines.base import EngineName, choose_engine
 from bpe.tokenizer import Tokenizer
-from bpe.training import train_from_counts
+from bpe.training.api import train_from_counts
+from bpe.training.count import count_texts
+from bpe.visualize import terminal_tokens
 
 
 def documentation() -> list[str]:
-    """The texts behind `help("if")` and its like, about 0.7 MB."""
+    """Return the texts behind `help("if")` and the other topics, about 0.7 MB."""
     from pydoc_data.topics import topics
 
     return [topics[name] for name in sorted(topics)]
 
 
-def demo(
-    vocab_size: int, engine: Literal["auto", "python", "numba"], text: str, *, colour: bool = False
-) -> Iterator[str]:
-    """Train, and tell of it line by line."""
+def demo(vocab_size: int, engine: EngineName, text: str, *, color: bool = False) -> Iterator[str]:
+    """Train, and yield what happens line by line."""
     texts = documentation()
     size = sum(len(t.encode()) for t in texts)
     yield f"Corpus: {len(texts)} topics of Python's documentation, {size:,} bytes."
     counts = count_texts(texts, "gpt2", compiled=choose_engine(engine) == "numba")
-    cut = sum(counts.counts.values())
-    yield f"The pattern of GPT-2 cuts it into {cut:,} pre-tokens, {len(counts.counts):,} distinct."
+    pretokens = sum(counts.counts.values())
+    yield f"GPT-2's pattern splits it into {pretokens:,} pre-tokens, {len(counts):,} of them distinct."
     tokenizer = train_from_counts(counts, vocab_size=vocab_size, engine=engine)
-    pieces = {i: tokenizer.pieces([i])[0] for i in range(tokenizer.n_vocab)}
-    yield f"{len(tokenizer.merges):,} merges were learned by the engine {tokenizer.engine}. The first and the last:"
-    for shown in (
-        range(min(8, len(tokenizer.merges))),
-        range(max(8, len(tokenizer.merges) - 4), len(tokenizer.merges)),
-    ):
-        for k in shown:
-            a, b = tokenizer.merges[k]
-            yield f"  merge {k:>5}: {pieces[a]} + {pieces[b]} -> {pieces[256 + k]}"
+    printable = {i: tokenizer.pieces([i])[0] for i in range(tokenizer.n_vocab)}
+    number = len(tokenizer.merges)
+    yield f"The {tokenizer.engine} engine learned {number:,} merges. First and last (Ġ is a space, Ċ a line feed):"
+    for k in (*range(min(8, number)), *range(max(8, number - 4), number)):
+        a, b = tokenizer.merges[k]
+        yield f"  merge {k:>5}: {printable[a]} + {printable[b]} -> {printable[256 + k]}"
     longest = sorted(tokenizer.ranks, key=len, reverse=True)[:6]
-    yield "The longest tokens: " + "  ".join(tokenizer.pieces([tokenizer.ranks[token] for token in longest]))
-    yield "Compression, in bytes per token, when only so many ids are used:"
-    for used in sorted({256, 320, 512, vocab_size}):
-        if used <= vocab_size:
-            yield f"  {used:>6,} ids: {size / _tokens(tokenizer, texts, used):.2f}"
-    yield "A text in pieces:"
-    yield "  " + terminal_pieces(tokenizer, text, colour=colour)
+    yield "Longest tokens: " + "  ".join(tokenizer.pieces([tokenizer.ranks[token] for token in longest]))
+    yield "Compression, in bytes per token, by vocabulary size:"
+    for ids in sorted({256, 320, 512, vocab_size}):
+        if ids <= vocab_size:
+            yield f"  {ids:>6,} ids: {size / _count(tokenizer, texts, ids):.2f}"
+    yield "A text as tokens:"
+    yield "  " + terminal_tokens(tokenizer, text, color=color)
+    yield "Next: train on your own text with `bpe train FILE --vocab-size 4096`, then `bpe inspect --help`."
 
 
-def _tokens(tokenizer: Tokenizer, texts: list[str], used: int) -> int:
-    """How many ids the texts have for the vocabulary cut off after `used` ids."""
-    merges = tokenizer.merges[: max(0, used - 256)]
+def _count(tokenizer: Tokenizer, texts: list[str], ids: int) -> int:
+    """Return the number of tokens of the texts with only the first `ids` ids of the vocabulary."""
+    merges = tokenizer.merges[: max(0, ids - 256)]
     smaller = Tokenizer.from_merges(merges, pattern=tokenizer.pattern, engine="python")
     return sum(map(smaller.count, texts))

@@ -1,74 +1,101 @@
-"""Special tokens: names such as `<|endoftext|>` that stand for one id and that no merge ever makes.
+"""Special tokens: names such as `<|endoftext|>` that map to one id and that no merge forms.
 
-Text from outside must not be able to say them. So, as with tiktoken, `encode` refuses a text that holds one
-unless the caller allows it, or asks for it to be read as ordinary text.
+Untrusted text must not be able to produce special tokens. Therefore, as in tiktoken, `encode` refuses a text that
+holds one unless the caller allows it, or asks to encode it as ordinary text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from bpe._common.errors import invalid
+
+AllowedSpecial = Literal["all"] | AbstractSet[str]
+DisallowedSpecial = Literal["all"] | Collection[str]
+
 
 @dataclass(frozen=True)
 class Trusted:
-    """A part of a prompt that the program wrote: special tokens in it are meant."""
+    """A prompt part that your program wrote: special tokens in it become their ids."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Untrusted:
-    """A part of a prompt that came from outside: nothing in it becomes a special token."""
+    """A prompt part from outside your program: nothing in it becomes a special token."""
 
     text: str
 
 
 @lru_cache(maxsize=64)
 def finder(names: frozenset[str]) -> re.Pattern[str]:
-    """A search for any of some special tokens; of two that begin at one place the longer is found."""
+    """Return a regular expression that finds any of the names; of two at one position, the longer."""
     return re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
 
 
 def allowed_in(
-    text: str,
-    known: AbstractSet[str],
-    allowed_special: Literal["all"] | AbstractSet[str],
-    disallowed_special: Literal["all"] | Collection[str],
+    text: str, known: AbstractSet[str], allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
 ) -> frozenset[str]:
-    """The special tokens that may be made of this text; ValueError if it holds a disallowed one."""
-    allowed = frozenset(known if allowed_special == "all" else allowed_special)
-    disallowed = frozenset(known - allowed if disallowed_special == "all" else disallowed_special)
-    if disallowed and (met := finder(disallowed).search(text)):
+    """Return the special tokens that may be produced from this text.
+
+    Raises: ValueError if the text holds a disallowed one.
+    """
+    allowed = known if allowed_special == "all" else _names("allowed_special", allowed_special)
+    disallowed = known - allowed if disallowed_special == "all" else _names("disallowed_special", disallowed_special)
+    if disallowed and (match := finder(frozenset(disallowed)).search(text)):
+        name = match.group()
         raise ValueError(
-            f"text: it holds the special token {met.group()!r} at character {met.start()}, which is disallowed; pass "
-            f"allowed_special={{{met.group()!r}}} to make its id, or disallowed_special=() to read it as ordinary text"
+            f"`text` must not hold the disallowed special token {name!r}, got it at character {match.start()}. Pass "
+            f"allowed_special={{{name!r}}} to encode it as its id, or disallowed_special=() as ordinary text"
         )
-    return allowed & frozenset(known)
+    return frozenset(allowed & known)
 
 
-def parts(text: str, names: frozenset[str]) -> Iterator[tuple[str, bool]]:
-    """Cut a text at special tokens: (part, whether it is one). Empty parts are left out."""
+def _names(argument: str, value: Collection[str]) -> AbstractSet[str]:
+    if isinstance(value, str):  # its characters would be taken for names
+        raise invalid(argument, "be 'all' or a set of names", value)
+    names = frozenset(value)
+    if "" in names or not all(isinstance(name, str) for name in names):
+        raise invalid(argument, "be 'all' or a set of names", value)
+    return names
+
+
+def split_at(text: str, names: frozenset[str]) -> Iterator[tuple[str, bool]]:
+    """Split a text at special tokens: yield (part, whether it is a special token). Empty parts are omitted."""
     done = 0
-    for met in finder(names).finditer(text):
-        if done < met.start():
-            yield text[done : met.start()], False
-        yield met.group(), True
-        done = met.end()
+    for match in finder(names).finditer(text):
+        if done < match.start():
+            yield text[done : match.start()], False
+        yield match.group(), True
+        done = match.end()
     if done < len(text):
         yield text[done:], False
 
 
-def numbered(special_tokens: Mapping[str, int] | Sequence[str], first: int) -> dict[str, int]:
-    """Special tokens with their ids; a mere list of names is numbered from `first` on."""
+def check_names(special_tokens: Iterable[str]) -> list[str]:
+    """Return the names as a list. Raises: ValueError for a single str, an empty name, or a name that is repeated."""
+    single: object = special_tokens
+    if isinstance(single, str | bytes):
+        raise invalid("special_tokens", "be a list of names", special_tokens)
+    names = list(special_tokens)
+    everything: list[object] = list(names)
+    for name in everything:
+        if not isinstance(name, str) or not name:
+            raise invalid("special_tokens", "hold names that are not empty", name)
+    if len(set(names)) != len(names):
+        raise invalid("special_tokens", "hold each name once", names)
+    return names
+
+
+def assign_ids(special_tokens: Mapping[str, int] | Sequence[str], first: int) -> dict[str, int]:
+    """Return name -> id. A list of names is numbered from `first` on; a mapping keeps its ids."""
+    names = check_names(special_tokens)
     if isinstance(special_tokens, Mapping):
         return dict(special_tokens)
-    if isinstance(special_tokens, str):
-        raise ValueError(f"special_tokens: {special_tokens!r} is one string; give a list of names")
-    if len(set(special_tokens)) != len(special_tokens):
-        raise ValueError(f"special_tokens: {list(special_tokens)!r} names one token twice")
-    return {name: first + i for i, name in enumerate(special_tokens)}
+    return {name: first + i for i, name in enumerate(names)}

@@ -1,145 +1,154 @@
-"""The settings of a model and of a training run, and the recipes. Imports nothing heavy: `--help` has to be quick."""
+"""Settings of a model, its optimizers and a training run. Each field is an option of `lets-build-gpt train`.
+
+Values out of range, of a wrong type, or that do not fit together raise ValueError.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from lets_build_gpt._common.errors import (
+    check_bool,
+    check_choice,
+    check_divides,
+    check_fraction,
+    check_integer,
+    check_not_negative,
+    check_positive,
+    invalid,
+)
 
 ACTIVATIONS = ("relu", "gelu")
+OPTIMIZERS = ("muon", "adamw")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+WARMUP_FRACTION = 0.05  # of the steps, where `warmup_steps` is None
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a model. ValueError where its numbers cannot make one."""
+    """The shape of a model."""
 
-    context_length: int = 8
-    """how many tokens a prediction may look back on, itself included"""
-    d_model: int = 384
-    """width of the residual stream"""
-    h: int = 6
-    """attention heads in a block; divides d_model"""
-    n_layers: int = 6
-    """blocks"""
-    n_vocab: int = 65
-    """distinct tokens"""
-    dropout: float = 0.2
-    """chance that an attention weight, or a number a branch adds to the residual stream, is dropped in training"""
-    activation: str = "relu"
-    """relu, as the source, or gelu"""
-    bias: bool = True
-    """whether projections, feed-forward layers, norms and the head have biases"""
-    tie_embeddings: bool = False
-    """one matrix for the token embedding and the head"""
+    context_length: int = 64
+    """Number of tokens that a prediction can attend to."""
+    d_model: int = 128
+    """Width of the residual stream."""
+    n_heads: int = 4
+    """Attention heads per block; must divide d_model."""
+    n_layers: int = 4
+    """Number of blocks."""
+    vocab_size: int = 65
+    """Number of distinct tokens; training takes it from the text."""
+    dropout: float = 0.0
+    """Dropout probability of the attention weights and of each branch's output."""
     attention_dropout: float | None = None
-    """dropout of the attention weights, where it is to be another"""
+    """Dropout probability of the attention weights alone; by default that of `dropout`."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """Activation of the feed-forward layers."""
+    bias: bool = True
+    """Whether projections, feed-forward layers, norms and head have biases. Queries, keys and values never do."""
+    tie_embeddings: bool = False
+    """Whether the token embedding and the head share one matrix."""
 
     def __post_init__(self) -> None:
-        for name in ("context_length", "d_model", "h", "n_layers", "n_vocab"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)}; it has to be at least 1")
-        if self.d_model % self.h:
-            raise ValueError(f"d_model: {self.d_model} is not divisible by h = {self.h}")
-        for name in ("dropout", "attention_dropout"):
-            p = getattr(self, name)
-            if p is not None and not 0 <= p < 1:
-                raise ValueError(f"{name}: {p}; it has to be at least 0 and below 1")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation: {self.activation!r}; it has to be one of {', '.join(ACTIVATIONS)}")
+        for name in ("context_length", "d_model", "n_heads", "n_layers", "vocab_size"):
+            check_integer(name, getattr(self, name), 1)
+        check_divides("n_heads", self.n_heads, "d_model", self.d_model)
+        check_fraction("dropout", self.dropout)
+        if self.attention_dropout is not None:
+            check_fraction("attention_dropout", self.attention_dropout)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_bool(self, ("bias", "tie_embeddings"))
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimizers and their learning rates."""
+
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """`muon`: Muon for the blocks' matrices, AdamW for the rest; `adamw`: AdamW for all."""
+    lr: float = 4e-3
+    """Peak learning rate of AdamW."""
+    muon_lr: float = 0.02
+    """Peak learning rate of Muon."""
+    warmup_steps: int | None = None
+    """Steps in which the learning rates rise, before they decay linearly to zero; by default 5 % of `steps`."""
+    momentum: float = 0.95
+    """Momentum of Muon."""
+    beta2: float = 0.99
+    """Decay of AdamW's second moment; the first moment's is 0.9."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the blocks' matrices."""
+    grad_clip: float = 1.0
+    """Maximum norm of the gradient of AdamW's parameters; 0 disables clipping."""
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_positive("lr", self.lr)
+        check_positive("muon_lr", self.muon_lr)
+        if self.warmup_steps is not None:
+            check_integer("warmup_steps", self.warmup_steps, 0)
+        check_fraction("momentum", self.momentum)
+        check_fraction("beta2", self.beta2)
+        check_not_negative("weight_decay", self.weight_decay)
+        check_not_negative("grad_clip", self.grad_clip)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What `train` does: model, batches, optimizer, schedule, and where it all goes."""
-
-    text: str = ""
-    """a text file; "shakespeare": tiny shakespeare by dlpapers_shared; empty: the Python language reference"""
-    out: str = "runs/gpt"
-    """folder of the run"""
-    resume: bool = False
-    """go on from the checkpoint in --out, on the very same trajectory"""
-    seed: int = 1337
-    """of weights, batches and dropout"""
-    device: str = "auto"
-    """auto (cuda, mps, cpu) or a torch device"""
-    dtype: str = "auto"
-    """of the matrix products: float32, bfloat16, float16 (with a gradient scaler) or auto, the faster one that works"""
-    threads: int = 0
-    """CPU threads; 0 leaves it to torch"""
-    compile: bool = False
-    """torch.compile the model"""
-
-    context_length: int = 64
-    """tokens in a window"""
-    d_model: int = 128
-    """width of the residual stream"""
-    h: int = 4
-    """attention heads in a block"""
-    n_layers: int = 4
-    """blocks"""
-    dropout: float = 0.0
-    """chance that an attention weight, or a number a branch adds to the residual stream, is dropped in training"""
-    attention_dropout: float | None = None
-    """dropout of the attention weights, where it is to be another"""
-    activation: str = "relu"
-    """relu, as the source, or gelu"""
-    bias: bool = False
-    """whether projections, feed-forward layers, norms and the head have biases"""
-    tie_embeddings: bool = True
-    """one matrix for the token embedding and the head"""
+    """Batches, duration, evaluation and device of a training run."""
 
     batch_size: int = 16
-    """windows in a batch"""
-    tokens: int = 1_536_000
-    """tokens to train on, repeats counted; it sets the number of steps"""
-    optimizer: str = "muon"
-    """muon: for the blocks' matrices, AdamW for the rest; adamw: for everything"""
-    muon_lr: float = 0.02
-    """peak learning rate of Muon"""
-    momentum: float = 0.95
-    """of Muon"""
-    lr: float = 4e-3
-    """peak learning rate of AdamW"""
-    beta2: float = 0.99
-    """of AdamW; beta1 is 0.9"""
-    weight_decay: float = 0.01
-    """of the matrices in the blocks"""
-    warmup: float = 0.05
-    """part of the steps in which the learning rates rise; they then fall linearly to zero"""
-    clip: float = 1.0
-    """largest gradient norm of what AdamW trains; 0: no clipping"""
-
-    evaluations: int = 4
-    """how often the whole validation split is scored, the last time at the end"""
-    checkpoints: int = 8
-    """how often a checkpoint for --resume is written, the last time at the end"""
-    sample_length: int = 200
-    """characters of the sample drawn at each evaluation"""
+    """Windows per batch."""
+    steps: int = 2000
+    """Optimizer steps."""
+    eval_every: int = 500
+    """Steps between evaluations of the whole validation split; the last step is always evaluated."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; by default `eval_every`. Each evaluation also writes one."""
+    sample_tokens: int = 200
+    """Length of the sample text that each evaluation prints, in tokens."""
+    seed: int = 1337
+    """Seed of the initial weights, the batches and dropout."""
+    device: str = "auto"
+    """Device: cpu, cuda, mps, or auto (the first that is available of cuda, mps, cpu)."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Autocast dtype of training; `auto`: bfloat16 where it is faster, else float32. Evaluation uses float32."""
+    threads: int | None = None
+    """CPU threads; by default PyTorch's choice."""
+    compile: bool = False
+    """Compile the model with torch.compile: faster on a GPU, slow to start."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "tokens", "evaluations", "checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)}; it has to be at least 1")
-        if self.optimizer not in ("muon", "adamw"):
-            raise ValueError(f"optimizer: {self.optimizer!r}; it has to be 'muon' or 'adamw'")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup: {self.warmup}; it has to be at least 0 and below 1")
-        self.model(n_vocab=1)  # checks the model's own numbers
+        for name in ("batch_size", "steps", "eval_every"):
+            check_integer(name, getattr(self, name), 1)
+        for name in ("checkpoint_every", "threads"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        check_integer("sample_tokens", self.sample_tokens, 0)
+        check_integer("seed", self.seed, 0, 2**62)
+        if not isinstance(self.device, str):
+            raise invalid("device", "be a string", self.device)
+        check_choice("dtype", self.dtype, DTYPES)
+        check_bool(self, ("compile",))
 
-    def model(self, n_vocab: int) -> ModelConfig:
-        """The shape of the model that is trained."""
-        return ModelConfig(
-            self.context_length,
-            self.d_model,
-            self.h,
-            self.n_layers,
-            n_vocab,
-            self.dropout,
-            self.activation,
-            self.bias,
-            self.tie_embeddings,
-            self.attention_dropout,
-        )
 
-    @property
-    def steps(self) -> int:
-        """Optimizer updates: as many as the tokens fill batches, at least one."""
-        return max(1, self.tokens // (self.batch_size * self.context_length))
+def resolve_warmup(optim: OptimConfig, steps: int) -> int:
+    """Return the number of warm-up steps of a run of `steps` steps.
+
+    Raises: ValueError if they are more than the run has.
+    """
+    if optim.warmup_steps is None:
+        return round(WARMUP_FRACTION * steps)
+    if optim.warmup_steps > steps:
+        raise invalid("warmup_steps", f"be at most `steps` = {steps}", optim.warmup_steps)
+    return optim.warmup_steps
+
+
+def steps_for(tokens: int, batch_size: int, context_length: int) -> int:
+    """Return how many batches `tokens` tokens fill, at least one.
+
+    >>> steps_for(1_536_000, batch_size=12, context_length=64)
+    2000
+    """
+    return max(1, tokens // (batch_size * context_length))

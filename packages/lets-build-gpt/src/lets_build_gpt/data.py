@@ -2,57 +2,88 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
+import random
 from pathlib import Path
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lets_build_gpt import siblings
+from lets_build_gpt._common.atomic import read_text
+from lets_build_gpt._common.errors import invalid
+from lets_build_gpt._common.optional import require
+
+TRAIN_FRACTION = 0.9
+SHAKESPEARE = "shakespeare"
 
 
-def load_text(name: str = "") -> str:
-    """A text by name: "" the Python language reference, "shakespeare" tiny shakespeare, else the file of that name.
+def load_text(name: str | os.PathLike[str] | None = None) -> str:
+    """Return a text.
 
-    The reference is inside every interpreter (English prose of some hundred kB; it differs by version), so it needs
-    no download. Shakespeare comes by dlpapers_shared, which downloads it once; ModuleNotFoundError says how to
-    install that. ValueError for a file that is not UTF-8 or is empty, OSError for one that cannot be read.
+    name: a UTF-8 file; "shakespeare" (if there is no file of that name): tiny shakespeare, which dlpapers_shared
+    downloads once; None: the Python language reference, English prose of about 400 kB that is part of every Python
+    installation and differs by Python version. Its topics are in a fixed random order, so that the validation split
+    has the same kind of text as the training split.
+    Raises: ValueError if the file is empty or not UTF-8, OSError if it cannot be read, MissingDependencyError if
+    dlpapers_shared is needed and not installed.
     """
-    if name == "":
+    if name is None:
         topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-        return "\n".join(topics[key] for key in sorted(topics))
-    if name == "shakespeare" and not Path(name).exists():
-        return str(siblings.shared("data", "the text 'shakespeare'").read_text("text/tinyshakespeare.txt"))
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"text: {name} is not UTF-8 at byte {error.start}") from error
+        keys = sorted(topics)
+        random.Random(0).shuffle(keys)
+        return "\n".join(topics[key] for key in keys)
+    if name == SHAKESPEARE and not Path(name).exists():
+        return str(require("dlpapers_shared.data", "the text `shakespeare`").read_text("text/tinyshakespeare.txt"))
+    text = read_text(name)
     if not text:
-        raise ValueError(f"text: {name} is empty")
+        raise ValueError(f"{name}: the file is empty")
     return text
 
 
-def split(text: str, train: float = 0.9) -> tuple[str, str]:
-    """The first part of a text for training, the rest for validation; by characters."""
-    border = int(train * len(text))
+def fingerprint(text: str) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def split(text: str, fraction: float = TRAIN_FRACTION) -> tuple[str, str]:
+    """Split a text by characters: the first `fraction` for training, the rest for validation.
+
+    >>> split("abcdefghij")
+    ('abcdefghi', 'j')
+    """
+    border = int(fraction * len(text))
     return text[:border], text[border:]
 
 
-class Batches:
-    """Batches of windows of a token sequence: batch(step) is a function of seed and step alone.
+def check_length(text: str, context_length: int, where: str = "text") -> None:
+    """Raise ValueError unless both splits of a text hold at least one window of each kind of batch."""
+    train, validation = split(text)
+    # two windows and the target of the last one for training (Batches), one window and its target for validation
+    if len(train) > 2 * context_length and len(validation) > context_length:
+        return
+    least = 10 * context_length + 1  # its last tenth, rounded up, is one window and its target
+    raise ValueError(
+        f"{where}: {len(text):,} characters are too few; `context_length` = {context_length} needs at least {least:,}. "
+        "Use a longer text or a smaller --context-length"
+    )
 
-    Each epoch cuts the sequence, from a random offset on, into windows side by side and visits them in random
-    order: within an epoch no token is seen twice. Nothing has to be stored to resume.
+
+class Batches:
+    """Batches of windows of a token sequence. `batch(step)` depends on the seed and the step alone.
+
+    Each epoch cuts the sequence into adjacent windows, starting at a random offset, and visits them in random order.
+    No token occurs twice in an epoch. Resuming needs no stored state.
+    Raises: ValueError if the sequence is too short.
     """
 
     def __init__(self, ids: Int[Tensor, " tokens"], batch_size: int, context_length: int, seed: int) -> None:
-        # one window less than fit, so that every offset leaves the same number
+        # one window fewer than fit, so that every offset leaves the same number
         self.per_epoch = (len(ids) - 1) // context_length - 1
         if self.per_epoch < 1:
-            raise ValueError(
-                f"text: {len(ids)} training tokens; context_length = {context_length} needs twice that plus 1"
-            )
+            raise invalid("ids", f"have at least 2 `context_length` + 1 = {2 * context_length + 1} tokens", len(ids))
         self.ids = ids
         self.batch_size = batch_size
         self.context_length = context_length
@@ -61,18 +92,17 @@ class Batches:
         self._starts = torch.empty(0, dtype=torch.long)
 
     def starts(self, epoch: int) -> Int[Tensor, " windows"]:
-        """Where the windows of an epoch begin, in the order in which they are visited."""
+        """Return the index of the first token of each window of an epoch, in the order of training."""
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(
-                self.seed + 7919 * epoch
-            )  # a prime: seeds do not share epochs soon
+            # a large prime, so that runs with nearby seeds do not share epochs
+            generator = torch.Generator().manual_seed(self.seed + 7919 * epoch)
             offset = torch.randint(self.context_length, (1,), generator=generator)
             self._starts = offset + self.context_length * torch.randperm(self.per_epoch, generator=generator)
             self._epoch = epoch
         return self._starts
 
-    def batch(self, step: int) -> tuple[Int[Tensor, "batch context"], Int[Tensor, "batch context"]]:
-        """Inputs and targets of a step, counted from 0; the targets are the inputs moved by one."""
+    def batch(self, step: int) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+        """Return inputs and targets of a step, counted from 0. The targets are the inputs shifted by one token."""
         chosen = []
         for window in range(step * self.batch_size, (step + 1) * self.batch_size):
             chosen.append(self.starts(window // self.per_epoch)[window % self.per_epoch])
@@ -83,15 +113,14 @@ class Batches:
 
 def windows(
     ids: Int[Tensor, " tokens"], context_length: int
-) -> tuple[Int[Tensor, "n context"], Int[Tensor, "n context"]]:
-    """All non-overlapping windows of a sequence, from its start, with their targets: the validation protocol.
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+    """Return all adjacent windows of a sequence and their targets, as the validation loss uses them.
 
-    A remainder shorter than a window is left out. ValueError where not one window fits.
+    A remainder shorter than a window is left out.
+    Raises: ValueError if the sequence is shorter than one window and its last target.
     """
     n = (len(ids) - 1) // context_length
     if n < 1:
-        raise ValueError(
-            f"text: {len(ids)} validation tokens; context_length = {context_length} needs one more than that"
-        )
+        raise invalid("ids", f"have at least `context_length` + 1 = {context_length + 1} tokens", len(ids))
     end = n * context_length
     return ids[:end].view(n, context_length), ids[1 : end + 1].view(n, context_length)

@@ -1,72 +1,81 @@
-"""Characters as tokens: the vocabulary is the sorted set of those that the training text uses."""
+"""A character tokenizer: the vocabulary is the sorted set of the characters of a text."""
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from lets_build_gpt._common.atomic import read_json_object, write_json
+from lets_build_gpt._common.errors import invalid
 
 
 class CharTokenizer:
-    """One id for each character of `characters`, in their order.
+    """Map each character of `characters` to its index and back.
 
-    tokenizer = CharTokenizer.from_text("hello")
-    tokenizer.decode(tokenizer.encode("hell"))       # "hell"
+    Raises: ValueError if `characters` is empty or holds a character twice.
+
+    >>> tokenizer = CharTokenizer.from_text("hello")
+    >>> tokenizer.encode("hell")
+    [1, 0, 2, 2]
+    >>> tokenizer.decode([1, 0, 2, 2])
+    'hell'
     """
 
     def __init__(self, characters: str) -> None:
         if not characters:
-            raise ValueError("characters: empty; a vocabulary needs at least one")
+            raise invalid("characters", "have at least one character", characters)
         if len(set(characters)) != len(characters):
-            raise ValueError("characters: some occur twice")
+            raise invalid("characters", "hold no character twice", characters)
         self.characters = characters
         self._id = {character: i for i, character in enumerate(characters)}
 
     @classmethod
     def from_text(cls, text: str) -> CharTokenizer:
-        """The vocabulary of a text: its distinct characters, sorted."""
+        """Return the tokenizer of a text's distinct characters, sorted. Raises: ValueError if the text is empty."""
         if not text:
-            raise ValueError("text: empty; a vocabulary needs at least one character")
+            raise invalid("text", "have at least one character", text)
         return cls("".join(sorted(set(text))))
 
     @property
-    def n_vocab(self) -> int:
-        """Number of distinct tokens."""
+    def vocab_size(self) -> int:
+        """Number of distinct characters."""
         return len(self.characters)
 
+    @property
     def start(self) -> str:
-        """A character to begin a sample with: the line break where there is one."""
+        """A character to start a sample with: a line break if the vocabulary has one."""
         return "\n" if "\n" in self._id else self.characters[0]
 
     def encode(self, text: str) -> list[int]:
-        """The id of each character; ValueError names those that the vocabulary lacks."""
+        """Return the id of each character. Raises: ValueError that names unknown characters."""
         try:
             return [self._id[character] for character in text]
         except KeyError:
-            unknown = sorted(set(text) - set(self.characters))
-            raise ValueError(
-                f"text: {''.join(unknown[:10])!r} not in the vocabulary of {self.n_vocab} characters"
-            ) from None
+            unknown = "".join(sorted(set(text) - set(self.characters))[:10])
+            raise invalid("text", f"use only the {self.vocab_size} characters of the training text", unknown) from None
 
-    def decode(self, ids: list[int]) -> str:
-        """The characters of the ids; ValueError for an id outside the vocabulary."""
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of the ids. Raises: ValueError for an id outside the vocabulary."""
+        found = []
         for i in ids:
-            if not 0 <= i < self.n_vocab:
-                raise ValueError(f"ids: {i}; this vocabulary has 0 to {self.n_vocab - 1}")
-        return "".join(self.characters[i] for i in ids)
+            if not 0 <= i < self.vocab_size:
+                raise invalid("ids", f"be from 0 to {self.vocab_size - 1}", i)
+            found.append(self.characters[i])
+        return "".join(found)
 
-    def save(self, path: str | Path) -> None:
-        """Write the vocabulary as JSON, under a temporary name first."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps({"characters": self.characters}), encoding="utf-8")
-        os.replace(temporary, path)
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the vocabulary as JSON, atomically."""
+        write_json(path, {"characters": self.characters})
 
     @classmethod
-    def load(cls, path: str | Path) -> CharTokenizer:
-        """Read what save wrote; ValueError where it is not that."""
+    def load(cls, path: str | os.PathLike[str]) -> CharTokenizer:
+        """Read a file that `save` wrote. Raises: ValueError that names the file if it is anything else."""
+        path = Path(path)
+        characters = read_json_object(path).get("characters")
+        if not isinstance(characters, str):
+            raise ValueError(f"{path}: not a character tokenizer (`characters` must be a string)")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(content["characters"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: no character vocabulary ({error!r})") from error
+            return cls(characters)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None

@@ -1,282 +1,218 @@
-"""Training: batches, Muon and AdamW, schedule, evaluation, checkpoints, exact resume."""
+"""The training loop: batches, optimizer steps, evaluation, checkpoints. `run.py` has the rules of the run folder."""
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lets_build_gpt import machine, storage
-from lets_build_gpt.config import TrainConfig
-from lets_build_gpt.data import Batches, load_text, split
+from lets_build_gpt._common.device import DTYPES, autocast
+from lets_build_gpt._common.errors import DivergenceError
+from lets_build_gpt._common.interrupt import defer_sigint
+from lets_build_gpt._common.metrics import Clock, MetricsWriter
+from lets_build_gpt._common.run_folder import METRICS, TRAINING_STATE, WEIGHTS
+from lets_build_gpt.checkpoint import TrainState, load_training_state, save_training_state, save_weights
+from lets_build_gpt.config import ModelConfig, OptimConfig, TrainConfig, resolve_warmup
+from lets_build_gpt.data import Batches, split
 from lets_build_gpt.evaluate import evaluate
 from lets_build_gpt.model import Model
-from lets_build_gpt.muon import Muon
+from lets_build_gpt.optim import make_optimizers, set_learning_rate
 from lets_build_gpt.tokenizer import CharTokenizer
 
-LOGGED_LINES = 200  # metrics.jsonl gets about as many, however long the run
+MAX_LOG_LINES = 200  # of training losses in metrics.jsonl, however long the run
 
 
 @dataclass(frozen=True)
-class Result:
-    """How a run ended: the last validation loss (None before the first), steps, CPU seconds, whether by Ctrl-C."""
+class Evaluation:
+    """One evaluation: the step, its validation loss, the lowest one so far and its step, and a sample text."""
 
-    val_loss: float | None
-    steps: int
-    cpu_seconds: float
-    interrupted: bool
-
-
-def learning_rate(step: int, steps: int, warmup: float) -> float:
-    """The part of the peak learning rate that step 0 … steps - 1 uses: up linearly, then down to zero linearly."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return (step + 1) / rising
-    return (steps - step) / (steps - rising + 1)
+    step: int
+    val_loss: float
+    best_step: int
+    best_val_loss: float
+    sample: str
 
 
-def make_optimizers(
-    model: Model, config: TrainConfig, dtype: torch.dtype = torch.float32
-) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all. Only those matrices decay.
+class Trainer:
+    """A model, its optimizers and its batches.
 
-    dtype: of Muon's products.
+    text: the whole text; its first 90 % are trained on. folder: the run folder, which `fit` and `save` write to.
+    train.device and train.dtype must be resolved (not "auto").
+    Raises: ValueError if the text is too short.
     """
-    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    adamw: dict[str, Any] = {"lr": config.lr, "betas": (0.9, config.beta2), "fused": True}
-    if config.optimizer == "muon":
-        muon = Muon(matrices, config.muon_lr, config.momentum, config.weight_decay, dtype)
-        return [muon, torch.optim.AdamW(rest, weight_decay=0.0, **adamw)]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return [torch.optim.AdamW(groups, **adamw)]
 
-
-def train(
-    config: TrainConfig,
-    on_step: Callable[[int, float], None] | None = None,
-    on_evaluation: Callable[[dict[str, float | int], str], None] | None = None,
-) -> Result:
-    """Train a model on a text and leave it in config.out; Ctrl-C ends it after a step, with a checkpoint.
-
-    on_step gets the number of steps done and the loss; on_evaluation a line of the metrics and a sample.
-    ValueError for bad settings or files, or when the loss is no number any more.
-    """
-    machine.keep_freed_memory()
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    run = Run(config)
-    with interrupts_deferred() as interrupted:
-        while run.step < config.steps and not interrupted():
-            loss = run.do_step()
-            if on_step:
-                on_step(run.step, loss)
-            if run.evaluation_due():
-                metrics, sample = run.evaluate()
-                if on_evaluation:
-                    on_evaluation(metrics, sample)
-            if run.due(config.checkpoints):
-                run.save_checkpoint()
-        if run.step < config.steps:
-            run.save_checkpoint()
-        return Result(run.val_loss, run.step, run.cpu_seconds(), run.step < config.steps)
-
-
-@contextmanager
-def interrupts_deferred() -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C does not break a step: the function it gives tells whether there was one."""
-    seen: list[int] = []
-    try:
-        before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    except ValueError:  # not the main thread, which alone gets Ctrl-C
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Run:
-    """The state of one training run."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.folder = Path(config.out)
-        self.device = machine.choose_device(config.device)
-        self.dtype = machine.choose_dtype(config.dtype, self.device)
-        train_text, val_text = split(load_text(config.text))
-        checkpoint = self._checkpoint_to_resume()
-        self.tokenizer = CharTokenizer.from_text(train_text + val_text)
-        self.val_ids = torch.tensor(self.tokenizer.encode(val_text))
-        ids = torch.tensor(self.tokenizer.encode(train_text))
-        self.batches = Batches(ids, config.batch_size, config.context_length, config.seed)
-        torch.manual_seed(config.seed)
-        self.model = Model.from_config(config.model(self.tokenizer.n_vocab)).to(self.device)
-        self.optimizers = make_optimizers(self.model, config, self.dtype)
+    def __init__(self, model: ModelConfig, optim: OptimConfig, train: TrainConfig, text: str, folder: Path) -> None:
+        self.config, self.folder = train, folder
+        self.warmup_steps = resolve_warmup(optim, train.steps)
+        self.grad_clip = optim.grad_clip
+        self.device, self.dtype = torch.device(train.device), DTYPES[train.dtype]
+        self.tokenizer = CharTokenizer.from_text(text)
+        ids, self.val_ids = (torch.tensor(self.tokenizer.encode(part)) for part in split(text))
+        self.batches = Batches(ids, train.batch_size, model.context_length, train.seed)
+        torch.manual_seed(train.seed)
+        self.model = Model.from_config(replace(model, vocab_size=self.tokenizer.vocab_size)).to(self.device)
+        self.optimizers = make_optimizers(self.model, optim, self.dtype)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.loss_function: Callable[[Tensor, Tensor], Tensor] = self.model.loss
-        if config.compile:
+        if train.compile:
             self.loss_function = torch.compile(self.model.loss)
-        self.step = 0
-        self.val_loss: float | None = None
-        self._recent: list[float] = []
-        self._seconds_before = self._cpu_before = 0.0
-        self._started, self._cpu_started = time.perf_counter(), time.process_time()
-        if checkpoint:
-            self._restore(checkpoint)
-        else:
-            self._begin()
+        self.state = TrainState()
+        self.metrics = MetricsWriter(folder / METRICS)
+        self._saved_step: int | None = None
+        self._grad_norm: float | None = None
+        self._clock = Clock()
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps done."""
+        return self.state.step
 
     # ------------------------------------------------------------------------------------------- steps
 
-    def do_step(self) -> float:
-        """One update of the weights; returns the loss of its batch."""
-        # every step draws from its own seed: dropout after a resume is what it would have been
-        torch.manual_seed(self.config.seed + 1_000_003 * self.step)
-        x, y = (t.to(self.device) for t in self.batches.batch(self.step))
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+    def step(self) -> float:
+        """Take one optimizer step and return the loss of its batch. Raises: DivergenceError if it is not finite."""
+        done = self.state.step
+        # each step has its own seed, so that a resumed run has the dropout of an uninterrupted one
+        torch.manual_seed(self.config.seed + 1_000_003 * done)
+        x, y = (t.to(self.device) for t in self.batches.batch(done))
+        with autocast(self.device, self.dtype):
             loss = self.loss_function(x, y)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._diverged("loss", value, done + 1)
         self.scaler.scale(loss).backward()
-        rate = learning_rate(self.step, self.config.steps, self.config.warmup)
+        set_learning_rate(self.optimizers, done, self.config.steps, self.warmup_steps)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.setdefault("initial_lr", group["lr"])
-        if self.config.clip:  # Muon's step does not depend on the gradient's length
+        self.state.step += 1
+        if self._log_due():
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            # float16 skips a step whose gradient overflows; JSON has no infinity
+            self._grad_norm = norm.item() if torch.isfinite(norm) else None
+        if self.grad_clip:  # of AdamW alone: the size of Muon's update does not depend on the size of the gradient
             clipped = [p for group in self.optimizers[-1].param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(clipped, self.config.clip)
+            torch.nn.utils.clip_grad_norm_(clipped, self.grad_clip)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
         self.model.zero_grad()
-        self.step += 1
-        value = loss.item()
-        if not math.isfinite(value):
-            raise ValueError(
-                f"loss: {value} at step {self.step}; try a lower --lr or --muon-lr. The last checkpoint is kept"
-            )
-        self._recent.append(value)
-        if self.due(LOGGED_LINES):
-            self._log({})
+        self.state.recent.append(value)
         return value
 
-    def due(self, times: int) -> bool:
-        """Whether the step just done is one of `times` that divide the run evenly, the last among them."""
-        return self.step * times // self.config.steps > (self.step - 1) * times // self.config.steps
+    def evaluate(self) -> Evaluation:
+        """Score the whole validation split in float32 and sample a text.
 
-    def evaluation_due(self) -> bool:
-        """Whether the validation split is to be scored now."""
-        return self.due(self.config.evaluations)
+        Raises: DivergenceError if the validation loss is not finite.
+        """
+        state = self.state
+        value = evaluate(self.model, self.val_ids)
+        if not math.isfinite(value):
+            raise self._diverged("validation loss", value, state.step)
+        state.val_loss = value
+        if state.best_val_loss is None or value < state.best_val_loss:
+            state.best_step, state.best_val_loss = state.step, value
+        return Evaluation(state.step, value, state.best_step or state.step, state.best_val_loss, self.sample())
 
-    def evaluate(self) -> tuple[dict[str, float | int], str]:
-        """Score the validation split, keep the weights, draw a sample; returns the line of metrics and the sample."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            self.val_loss = evaluate(self.model, self.val_ids)
-        self._save_model()
+    def sample(self) -> str:
+        """Return a text that the model writes, of `sample_tokens` characters. Its seed is that of the run."""
         generator = torch.Generator(self.device).manual_seed(self.config.seed)
-        start = torch.tensor([self.tokenizer.encode(self.tokenizer.start())], device=self.device)
-        ids = self.model.generate(start, 1 + self.config.sample_length, generator=generator)
-        return self._log({"val_loss": self.val_loss}), self.tokenizer.decode(ids[0].tolist())
+        start = torch.tensor([self.tokenizer.encode(self.tokenizer.start)], device=self.device)
+        ids = self.model.generate(start, max_new_tokens=self.config.sample_tokens, generator=generator)
+        return self.tokenizer.decode(ids[0].tolist())
 
-    # ----------------------------------------------------------------------------------------- records
+    def fit(
+        self,
+        on_step: Callable[[int, float], object] | None = None,
+        on_evaluation: Callable[[Evaluation], object] | None = None,
+    ) -> bool:
+        """Train until all steps are done. Return False if Ctrl-C or SIGTERM ended it earlier, after a checkpoint.
 
-    def cpu_seconds(self) -> float:
-        """CPU time that this run has taken, its evaluations and its time before a resume included."""
-        return self._cpu_before + time.process_time() - self._cpu_started
+        on_step: called with the number of steps done and the loss of the last one.
+        Raises: DivergenceError if a loss is not finite. The last checkpoint is then still valid.
+        """
+        eval_every = self.config.eval_every
+        checkpoint_every = self.config.checkpoint_every or eval_every
+        with defer_sigint() as interrupted:
+            while self.state.step < self.config.steps and not interrupted():
+                loss = self.step()
+                if on_step:
+                    on_step(self.state.step, loss)
+                found = self.evaluate() if self._due(eval_every) else None
+                if self._log_due():
+                    self._log(None if found is None else found.val_loss)
+                if found is not None or self._due(checkpoint_every):
+                    self.save()
+                if found is not None and on_evaluation:
+                    on_evaluation(found)
+            finished = self.state.step >= self.config.steps
+            if not finished and self._saved_step != self.state.step:
+                self.save()
+        return finished
 
-    def seconds(self) -> float:
-        """Wall time, likewise."""
-        return self._seconds_before + time.perf_counter() - self._started
+    def _due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.config.steps
 
-    def _log(self, more: dict[str, float | int]) -> dict[str, float | int]:
-        """Append a line to metrics.jsonl: the mean loss since the last line."""
-        tokens = self.step * self.config.batch_size * self.config.context_length
-        line: dict[str, float | int] = {"step": self.step, "tokens": tokens}
-        if self._recent:
-            line["loss"] = sum(self._recent) / len(self._recent)
-            self._recent.clear()
-        line |= {
-            **more,
-            "lr": self.optimizers[0].param_groups[0]["lr"],
-            "seconds": self.seconds(),
-            "cpu_seconds": self.cpu_seconds(),
-            "tokens_per_second": tokens / self.seconds(),
-        }
-        with (self.folder / storage.METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        return line
+    def _log_due(self) -> bool:
+        return self._due(-(-self.config.steps // MAX_LOG_LINES)) or self._due(self.config.eval_every)
 
-    def _save_model(self) -> None:
-        storage.save_model(self.model, self.folder, training=asdict(self.config), val_loss=self.val_loss)
-
-    def save_checkpoint(self) -> None:
-        """Write all that a resume needs."""
-        storage.save_checkpoint(
-            self.folder,
-            {
-                "training": asdict(self.config),
-                "characters": self.tokenizer.characters,
-                "step": self.step,
-                "val_loss": self.val_loss,
-                "recent": list(self._recent),
-                "model": self.model.state_dict(),
-                "optimizers": [o.state_dict() for o in self.optimizers],
-                "scaler": self.scaler.state_dict(),
-                "seconds": self.seconds(),
-                "cpu_seconds": self.cpu_seconds(),
-            },
+    def _diverged(self, what: str, value: float, step: int) -> DivergenceError:
+        kept = (
+            "No checkpoint exists yet"
+            if self._saved_step is None
+            else f"The checkpoint of step {self._saved_step} is kept"
         )
+        name = "NaN" if math.isnan(value) else "infinite"
+        return DivergenceError(f"{what} became {name} at step {step}. {kept}. Lower the learning rate")
 
-    # ----------------------------------------------------------------------------------------- beginning
+    # --------------------------------------------------------------------------------------- the folder
 
-    def _begin(self) -> None:
-        """Make the folder of a new run; one that holds a run already is not overwritten."""
-        if (self.folder / storage.CONFIG).exists():
-            raise ValueError(
-                f"out: {self.folder} holds a run already; give another --out, or --resume to go on with it"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save(self.folder / storage.VOCABULARY)
-        (self.folder / storage.METRICS).write_text("", encoding="utf-8")
-        self._save_model()
+    def _log(self, val_loss: float | None) -> None:
+        """Append a line to metrics.jsonl. Its training loss is the mean since the previous line."""
+        tokens = self.state.step * self.config.batch_size * self.batches.context_length
+        recent, times = self.state.recent, self._clock.read()
+        self.metrics.write(
+            step=self.state.step,
+            tokens=tokens,
+            loss=sum(recent) / len(recent) if recent else None,
+            val_loss=val_loss,
+            lr=self.optimizers[0].param_groups[0]["lr"],
+            grad_norm=self._grad_norm,
+            **times,
+            tokens_per_second=round(tokens / max(times["wall_seconds"], 1e-3), 1),
+        )
+        recent.clear()
 
-    def _checkpoint_to_resume(self) -> dict[str, Any] | None:
-        if not self.config.resume:
-            return None
-        checkpoint = storage.load_checkpoint(self.folder)
-        # where it runs may change between the parts of a run; what it computes may not
-        free = ("resume", "out", "device", "threads", "compile", "checkpoints")
-        ours, theirs = asdict(self.config), checkpoint["training"]
-        changed = [name for name in ours if name not in free and ours[name] != theirs.get(name)]
-        if changed:
-            name = changed[0]
-            raise ValueError(
-                f"{name}: {ours[name]!r}, but the run in {self.folder} was begun with {theirs.get(name)!r}"
-            )
-        return checkpoint
+    def save(self) -> None:
+        """Write the training state, and model.safetensors if the weights are the best so far.
 
-    def _restore(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint["characters"] != self.tokenizer.characters:
-            raise ValueError(f"text: its characters are not those that the run in {self.folder} was begun with")
-        self.model.load_state_dict(checkpoint["model"])
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        self.scaler.load_state_dict(checkpoint["scaler"])
-        self.step, self.val_loss = checkpoint["step"], checkpoint["val_loss"]
-        self._recent = checkpoint["recent"]
-        self._seconds_before, self._cpu_before = checkpoint["seconds"], checkpoint["cpu_seconds"]
-        path = self.folder / storage.METRICS
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]  # later ones come again
-        storage.write_atomically(path, lambda p: p.write_text("".join(kept), encoding="utf-8"))
+        Raises: DivergenceError if a weight is not finite; the files of the last checkpoint stay as they are.
+        """
+        for parameter in self.model.parameters():
+            if not torch.isfinite(parameter).all():
+                raise self._diverged("a weight", math.nan, self.state.step)
+        times = self._clock.read()
+        self.state.wall_seconds, self.state.cpu_seconds = times["wall_seconds"], times["cpu_seconds"]
+        self.state.scaler = self.scaler.state_dict()
+        save_training_state(self.folder / TRAINING_STATE, self.model, self.optimizers, self.state)
+        self._saved_step = self.state.step
+        self._save_best()
+
+    def load(self) -> None:
+        """Restore the last checkpoint of the run folder and drop later lines of its metrics.
+
+        Raises: ValueError that names the file if one is missing, damaged, or belongs to another run.
+        """
+        self.state = load_training_state(self.folder / TRAINING_STATE, self.model, self.optimizers)
+        self.scaler.load_state_dict(self.state.scaler)
+        self.metrics.truncate(self.state.step)
+        self._saved_step = self.state.step
+        self._clock = Clock(self.state.wall_seconds, self.state.cpu_seconds)
+        self._save_best()  # a run that was killed between the two files of a checkpoint has no new model.safetensors
+
+    def _save_best(self) -> None:
+        if self.state.best_step in (None, self.state.step):
+            save_weights(self.model, self.folder / WEIGHTS, step=self.state.step, val_loss=self.state.best_val_loss)

@@ -34,6 +34,14 @@ WEIGHTS = LinearSegmentedColormap.from_list(
         *("#c03a76", "#9b2e7f", "#772281", "#55147d", "#321067", "#180f3d"),
     ],
 )
+# The same on dark paper: from nearly black (no weight) to white, for the explorer in dark mode.
+WEIGHTS_DARK = LinearSegmentedColormap.from_list(
+    "weights on dark paper",
+    [
+        *("#15131f", "#2a1250", "#43156e", "#5f1a7e", "#7d2482", "#9b2e7f", "#bb3a76"),
+        *("#d94f68", "#f0705c", "#f4956c", "#ebb890", "#ebd8c6", "#ffffff"),
+    ],
+)
 SIGNED = "cividis"  # even in lightness; nearly the same for color-blind readers
 INK, GRAY, LINE = "#1c1c28", "#5a5a68", "#d5d5de"
 

@@ -1,7 +1,7 @@
-"""The compiled engine: the same ids, splits, counts and merges as the textbook's, many times as fast.
+"""The compiled engine: the same ids, splits, counts and merges as the textbook code, many times faster.
 
-Needs the extra `fast` (numba). Importing this package imports neither numba nor llvmlite; using it loads the kernels,
-see `machine.py`.
+Needs the extra `fast` (numba). Importing this package imports neither numba nor llvmlite; the first call loads the
+kernels (see `aot.py`).
 
     encoder = NumbaEncoder(ranks, "gpt2")
     encoder.encode("hello".encode())
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from bpe.fast.counter import PretokenCounter, count
 from bpe.fast.encoder import NumbaEncoder
-from bpe.fast.machine import available
 from bpe.fast.trainer import train
 
-__all__ = ["available", "NumbaEncoder", "PretokenCounter", "count", "train"]
+__all__ = ["NumbaEncoder", "PretokenCounter", "count", "train"]

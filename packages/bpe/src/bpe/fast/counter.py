@@ -1,23 +1,27 @@
-"""Counting the pre-tokens of a corpus that need not fit into memory; what is kept are the distinct ones."""
+"""Count the pre-tokens of a corpus that need not fit into memory; only the distinct ones are stored."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpe.fast import layout
-from bpe.fast.layout import BATCH, BLOCK, PADDING
-from bpe.fast.machine import entry_point
-from bpe.fast.memory import Addresses, class_rows, grown, zeroed_words
+from bpe._common.errors import check_choice
+from bpe.fast import struct_layout as layout
+from bpe.fast.aot import entry_point
+from bpe.fast.buffers import Addresses, class_rows, grown, zeroed_words
+from bpe.fast.struct_layout import BATCH, BLOCK, PADDING
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]
-"""The distinct pre-tokens one after another in the order first seen, where each ends, and its count."""
+PretokenArrays = tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]
+"""The distinct pre-tokens concatenated in the order of first occurrence, the end of each, and its count."""
+
+FIRST_TABLE_BITS = 16  # log2 of the first number of slots; the table doubles when it is half full
 
 
 class PretokenCounter:
-    """Counts pre-tokens of texts as they are added; nothing reaches over the end of a text.
+    """Count the pre-tokens of texts as they are added. No pre-token spans two texts.
 
     >>> counter = PretokenCounter("gpt2")
     >>> counter.add(b"a rose is a rose")
@@ -26,21 +30,20 @@ class PretokenCounter:
     """
 
     def __init__(self, pattern: str) -> None:
-        if pattern not in layout.PATTERNS:
-            raise ValueError(f"pattern: {pattern!r}, accepted are {', '.join(layout.PATTERNS)}")
+        check_choice("pattern", pattern, layout.PATTERNS)
         self.pattern = pattern
         self._state = np.zeros(layout.N_COUNT_STATE, dtype=np.uint64)
         self._classes = class_rows()
         self._arena = np.zeros(1 << 20, dtype=np.uint8)
         self._slot_of = np.zeros(1 << 15, dtype=np.uint32)
-        self._table = zeroed_words(4 << 16)
-        self._state[layout.TABLE_BITS] = 16
+        self._table = zeroed_words(4 << FIRST_TABLE_BITS)
+        self._state[layout.TABLE_BITS] = FIRST_TABLE_BITS
         self._reserve(BLOCK)
 
     def _reserve(self, capacity: int) -> None:
-        """Scratch for blocks, and so for single pre-tokens, of this many bytes."""
+        """Allocate buffers for blocks, and so for single pre-tokens, of this many bytes."""
         n = capacity + 2 * PADDING
-        self._scratch = [np.zeros(n, dtype=np.uint8) for _ in range(3)]
+        self._buffers = [np.zeros(n, dtype=np.uint8) for _ in range(3)]
         self._ends = np.zeros(n, dtype=np.uint32)
         self._slots = np.zeros(BATCH, dtype=np.uint32)
         self._keys = [np.zeros(BATCH + 1, dtype=np.uint64) for _ in range(2)]
@@ -48,11 +51,11 @@ class PretokenCounter:
         self._connect()
 
     def _connect(self) -> None:
-        """Tell the kernels where everything is now, and how much room there is."""
+        """Tell the kernels the current addresses and sizes."""
         self._state[layout.WORD_ROOM] = len(self._slot_of)
         self._state[layout.ARENA_ROOM] = len(self._arena)
         self._addresses = Addresses(
-            [*self._classes, *self._scratch, self._arena],
+            [*self._classes, *self._buffers, self._arena],
             [self._ends, self._slots, self._slot_of],
             [self._state, self._table, *self._keys],
         )
@@ -61,16 +64,16 @@ class PretokenCounter:
         """Count the pre-tokens of one text, given as valid UTF-8."""
         self._state[layout.POSITION] = 0
         while True:
-            wanted = entry_point("count")(*self._addresses.arguments, data, len(data), layout.PATTERNS[self.pattern])
+            status = entry_point("count")(*self._addresses.arguments, data, len(data), layout.PATTERNS[self.pattern])
             capacity = int(self._state[layout.CAPACITY])
-            if wanted == 0:
+            if status == layout.COUNT_DONE:
                 break
-            if wanted == 1:
+            if status == layout.COUNT_NEEDS_BUFFERS:
                 self._reserve(min(8 * capacity, len(data)))
                 continue
-            if wanted == 2:
+            if status == layout.COUNT_NEEDS_WORDS:
                 self._slot_of = grown(self._slot_of, 2 * len(self._slot_of) + capacity)
-            elif wanted == 3:
+            elif status == layout.COUNT_NEEDS_ARENA:
                 self._arena = grown(self._arena, 2 * len(self._arena) + capacity)
             else:
                 old = self._table
@@ -82,32 +85,32 @@ class PretokenCounter:
         if capacity > BLOCK:
             self._reserve(BLOCK)
 
-    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]:
-        """The distinct pre-tokens one after another in the order first seen, where each ends, and its count."""
+    def arrays(self) -> PretokenArrays:
+        """Return the distinct pre-tokens concatenated in the order of first occurrence, their ends and counts."""
         number = int(self._state[layout.WORDS])
-        places = np.zeros(number + 1, dtype=np.uint64)
+        offsets = np.zeros(number + 1, dtype=np.uint64)
         counts = np.zeros(number, dtype=np.uint64)
-        entry_point("words")(*self._addresses.arguments, places.ctypes.data, counts.ctypes.data)
-        places[number] = self._state[layout.ARENA_USED]
-        return self._arena[: int(places[number])], places[1:], counts
+        entry_point("words")(*self._addresses.arguments, offsets.ctypes.data, counts.ctypes.data)
+        offsets[number] = self._state[layout.ARENA_USED]
+        return self._arena[: int(offsets[number])], offsets[1:], counts
 
     def counts(self) -> dict[bytes, int]:
-        """Pre-token -> count, in the order first seen."""
+        """Return pre-token -> count, in the order of first occurrence."""
         arena, ends, counts = self.arrays()
-        data, stops = arena.tobytes(), ends.tolist()
-        words = [data[begin:end] for begin, end in zip([0, *stops], stops, strict=False)]
+        data = arena.tobytes()
+        words = [data[start:end] for start, end in pairwise([0, *ends.tolist()])]
         return dict(zip(words, counts.tolist(), strict=True))
 
 
 def count(data: bytes, pattern: str) -> dict[bytes, int]:
-    """Pre-token -> how often it occurs in a text, given as valid UTF-8, in the order first seen."""
+    """Return pre-token -> number of occurrences in a text, given as valid UTF-8, in the order of first occurrence."""
     counter = PretokenCounter(pattern)
     counter.add(data)
     return counter.counts()
 
 
-def count_arrays(counts: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]:
-    """What `PretokenCounter.arrays` gives, of a counter or of a mapping from pre-token to count."""
+def count_arrays(counts: Mapping[bytes, int] | PretokenCounter | PretokenArrays) -> PretokenArrays:
+    """Return the arrays of a counter, or of a mapping from pre-token to count."""
     if isinstance(counts, PretokenCounter):
         return counts.arrays()
     if isinstance(counts, tuple):

@@ -1,4 +1,4 @@
-"""Ids to bytes: a gather from one block that holds all tokens."""
+"""Ids to bytes: a gather from one block of memory that holds all tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpe.fast.machine import entry_point
+from bpe.fast.aot import entry_point
 
 SLACK = 16  # bytes that the kernel may read and write past the end
 
@@ -22,22 +22,22 @@ class Decoder:
         ids = np.fromiter(ranks.values(), dtype=np.int64, count=len(ranks))
         lengths = np.zeros(self._size, dtype=np.uint64)
         lengths[ids] = np.fromiter(map(len, ranks), dtype=np.uint64, count=len(ranks))
-        self._places = np.zeros(self._size + 1, dtype=np.uint64)
-        np.cumsum(lengths, out=self._places[1:])
+        self._offsets = np.zeros(self._size + 1, dtype=np.uint64)
+        np.cumsum(lengths, out=self._offsets[1:])
         self._data = b"".join([token for _, token in sorted((i, token) for token, i in ranks.items())]) + bytes(SLACK)
 
     def decode(self, ids: Iterable[int] | NDArray[np.integer[Any]]) -> bytes:
-        """The bytes of ids; KeyError for one that no token has."""
-        wanted = self._array(ids)
-        arguments = (wanted.ctypes.data, len(wanted), self._places.ctypes.data, self._size)
+        """Return the bytes of ids. Raises: KeyError for an id without a token, TypeError for what is not an integer."""
+        numbers = self._array(ids)
+        arguments = (numbers.ctypes.data, len(numbers), self._offsets.ctypes.data, self._size)
         out = np.empty(entry_point("decoded_size")(*arguments) + SLACK, dtype=np.uint8)
         size = entry_point("decode")(*arguments, self._data, out.ctypes.data)
         if size < 0:
-            raise KeyError(int(wanted[-1 - size]))
+            raise KeyError(int(numbers[-1 - size]))
         return out[:size].tobytes()
 
     def _array(self, ids: Iterable[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint32]:
-        """Ids as the kernel takes them; KeyError for one that is negative or above 32 bits."""
+        """Return ids as the kernel takes them. Raises: KeyError for one that is negative or needs more than 32 bits."""
         if isinstance(ids, np.ndarray):
             if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= self._size):
                 raise KeyError(int(ids[(ids < 0) | (ids >= self._size)][0]))

@@ -1,4 +1,4 @@
-"""The compiled encoder: tables in NumPy arrays, kernels that fill and read them."""
+"""The compiled encoder: tables in NumPy arrays, and kernels that fill and read them."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpe.fast import layout
+from bpe._common.errors import check_integer, invalid
+from bpe.fast import struct_layout as layout
+from bpe.fast.aot import entry_point
+from bpe.fast.buffers import Addresses, class_rows, zeroed_words
 from bpe.fast.decoder import Decoder
-from bpe.fast.layout import BATCH, BLOCK, PADDING, SHORT
-from bpe.fast.machine import entry_point
-from bpe.fast.memory import Addresses, class_rows, zeroed_words
+from bpe.fast.struct_layout import BATCH, BLOCK, PADDING, SHORT
 
 Ids = NDArray[np.uint32]
-FEW = 256  # texts up to this many bytes have their integers made anew
-ALONE = (1, None, None)  # one document: what the kernel is told of documents
-TASK = 1 << 20  # characters that a thread encodes in one call
-SMALL = BLOCK  # texts up to this many bytes leave their ids in a thread's own array
+SMALL_RESULT = 256  # bytes: for such short texts, creating Python ints is cheaper than a lookup in the table of ints
+NO_BATCH = (1, None, None)  # the arguments of the kernel for one text: no ends of texts, no counts per text
+CHUNK_BYTES = 1 << 20  # characters that a thread encodes in one call: about 10 ms of work, little to wait for
+MAX_SHORT_TEXT = BLOCK  # bytes: the ids of such texts fit into an array that each thread owns
 
 
-class Scratch:
-    """The memory of one thread at work: what it remembers of earlier text, and room for one block."""
+class EncoderBuffers:
+    """The memory of one working thread: its cache of pre-tokens and buffers for one block."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    def __init__(self, tables: EncoderTables) -> None:
+        self.tables = tables
         self.cache = zeroed_words(4 << layout.CACHE_BITS)
         self.long_cache = zeroed_words(4 << layout.LONG_BITS)
         self.arena = np.zeros(layout.ARENA + PADDING, dtype=np.uint8)
         self.pool = np.zeros(layout.POOL + PADDING, dtype=np.uint32)
         self.state = np.zeros(layout.N_STATE, dtype=np.uint64)
-        self.out = np.zeros(SMALL, dtype=np.uint32)
+        self.out = np.zeros(MAX_SHORT_TEXT, dtype=np.uint32)
         self.out_address: int = self.out.ctypes.data
         self.capacity = 0
         self.reserve(BLOCK)
 
     def reserve(self, capacity: int) -> None:
-        """Room for blocks, and so for single pieces, of this many bytes."""
+        """Allocate buffers for blocks, and so for single pre-tokens, of this many bytes."""
         n = capacity + 2 * PADDING
         text, classes, starts = (np.zeros(n, dtype=np.uint8) for _ in range(3))
         found, links = np.zeros(BATCH, dtype=np.uint8), np.zeros(2 * SHORT, dtype=np.uint8)
@@ -49,91 +51,113 @@ class Scratch:
         low, high = np.zeros(BATCH, dtype=np.uint64), np.zeros(BATCH, dtype=np.uint64)
         heap = np.zeros(3 * n, dtype=np.uint64)  # one entry per pair at the start and at most two per merge
         self.state[layout.CAPACITY] = self.capacity = capacity
-        s = self.shared
-        self.addresses = Addresses(
-            [s.class_of_block, s.class_of, text, classes, starts, links, self.arena, found, s.odd_bytes, s.joined],
-            [
-                *(ends, s.byte_ids, s.bigrams, symbols, ranks, following, preceding),
-                *(self.cache.view(np.uint32), self.pool, slots, s.odd_lengths, s.odd_ids, ids),
-            ],
-            [
-                *(self.state, s.pairs, s.facts, heap, self.cache, self.long_cache, low, high),
-                *(s.token_low, s.token_high, s.token_id),
-            ],
-        )  # the order that kernels/memory.py states
+        t = self.tables
+        u8 = [t.class_of_block, t.class_of, text, classes, starts, links, self.arena, found, t.unmerged, t.joinable]
+        u32 = [ends, t.byte_ids, t.bigrams, symbols, ranks, following, preceding, self.cache.view(np.uint32)]
+        u32 += [self.pool, slots, t.unmerged_lengths, t.unmerged_ids, ids]
+        u64 = [self.state, t.pairs, t.facts, heap, self.cache, self.long_cache, low, high]
+        u64 += [t.token_low, t.token_high, t.token_id]
+        self.addresses = Addresses(u8, u32, u64)  # the order that kernels/tables.py states
         self.arguments = self.addresses.arguments
 
     def reserve_more(self, largest: int) -> None:
-        """Room for blocks eight times as large, where one of `largest` bytes is the largest there can be."""
+        """Allocate buffers for blocks eight times as large, but not more than `largest` bytes."""
         self.reserve(min(8 * self.capacity, largest))
 
     def release(self) -> None:
-        """Back to the usual room."""
+        """Shrink the buffers to their usual size."""
         if self.capacity > BLOCK:
             self.reserve(BLOCK)
 
 
-class Shared:
-    """What depends on the vocabulary and the pattern only; read by all threads."""
+class EncoderTables:
+    """What depends on the vocabulary only; shared by all threads, which read it."""
 
     def __init__(self, ranks: Mapping[bytes, int]) -> None:
         check_vocabulary(ranks)
         self.class_of_block, self.class_of = class_rows()
-        self.joined = np.zeros(1 << 16, dtype=np.uint8)
+        self.joinable = np.zeros(1 << 16, dtype=np.uint8)
         self.byte_ids = np.zeros(256, dtype=np.uint32)
         self.bigrams = np.full(1 << 16, 0xFFFFFFFF, dtype=np.uint32)
         pair_bits = max(10, (2 * len(ranks)).bit_length())
         self.pairs = np.zeros(1 << pair_bits, dtype=np.uint64)
         self.facts = np.zeros(layout.N_FACTS, dtype=np.uint64)
         self.facts[layout.PAIR_BITS] = pair_bits
-        self.odd_bytes, self.odd_lengths, self.odd_ids = (np.zeros(1, dtype=d) for d in ("u1", "u4", "u4"))
+        self.unmerged, self.unmerged_lengths, self.unmerged_ids = (np.zeros(1, dtype=d) for d in ("u1", "u4", "u4"))
         self.token_low = self.token_high = self.token_id = np.zeros(1, dtype=np.uint64)
 
         tokens = sorted(ranks, key=len)
         ids = np.fromiter(map(ranks.__getitem__, tokens), dtype=np.uint32, count=len(tokens))
         lengths = np.fromiter(map(len, tokens), dtype=np.uint32, count=len(tokens))
-        odd = np.zeros(len(tokens), dtype=np.uint32)
-        scratch = Scratch(self)
-        scratch.reserve(max(BLOCK, int(lengths[-1])))
-        entry_point("vocabulary")(
-            *scratch.arguments, b"".join(tokens), len(tokens), lengths.ctypes.data, ids.ctypes.data, odd.ctypes.data
-        )
-        long_odd = np.flatnonzero((odd == 1) & (lengths > 15))
-        if len(long_odd) > 1 << (layout.LONG_BITS - 2) or (lengths[long_odd] > layout.LONGEST).any():
+        is_unmerged = self._fill(tokens, lengths, ids)
+        self._store_unmerged(tokens, lengths, ids, is_unmerged)
+        self._store_short_tokens(tokens, lengths, ids, is_unmerged)
+
+    def _fill(self, tokens: list[bytes], lengths: NDArray[np.uint32], ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Fill the tables of merging. Returns 1 for each token that no merge forms, else 0."""
+        is_unmerged = np.zeros(len(tokens), dtype=np.uint32)
+        buffers = EncoderBuffers(self)
+        buffers.reserve(max(BLOCK, int(lengths[-1])))
+        arrays = lengths.ctypes.data, ids.ctypes.data, is_unmerged.ctypes.data
+        entry_point("vocabulary")(*buffers.arguments, b"".join(tokens), len(tokens), *arrays)
+        return is_unmerged
+
+    def _store_unmerged(
+        self,
+        tokens: list[bytes],
+        lengths: NDArray[np.uint32],
+        ids: NDArray[np.uint32],
+        is_unmerged: NDArray[np.uint32],
+    ) -> None:
+        """Store the long tokens that no merge forms; the cache of long pre-tokens starts with them."""
+        long = np.flatnonzero((is_unmerged == 1) & (lengths > 15))
+        if len(long) > 1 << (layout.LONG_BITS - 2) or (lengths[long] > layout.LONGEST).any():
             raise ValueError(
-                "vocabulary: it has too many or too long tokens that no merge makes for the compiled engine"
+                f"the vocabulary must not have many or very long tokens that no merge forms, got {len(long)}. "
+                "Use engine='python'"
             )
-        self.odd_bytes = np.frombuffer(b"".join(tokens[k] for k in long_odd) + bytes(8), dtype=np.uint8)
-        self.odd_lengths, self.odd_ids = np.append(lengths[long_odd], 0), np.append(ids[long_odd], 0)
-        self.facts[layout.ODD] = len(long_odd)
-        self.facts[layout.DIVIDE] = not odd.any()
+        self.unmerged = np.frombuffer(b"".join(tokens[k] for k in long) + bytes(8), dtype=np.uint8)
+        self.unmerged_lengths, self.unmerged_ids = np.append(lengths[long], 0), np.append(ids[long], 0)
+        self.facts[layout.UNMERGED] = len(long)
+        self.facts[layout.SPLIT_UNJOINABLE] = not is_unmerged.any()
+
+    def _store_short_tokens(
+        self,
+        tokens: list[bytes],
+        lengths: NDArray[np.uint32],
+        ids: NDArray[np.uint32],
+        is_unmerged: NDArray[np.uint32],
+    ) -> None:
+        """Store the tokens that each cache of short pre-tokens starts with."""
         short = np.flatnonzero(lengths <= 15)
-        # those first that merging does not make; of a huge vocabulary the others may wait until they are met
-        chosen = short[np.lexsort((ids[short], -odd[short].astype(np.int64)))][: 1 << (layout.CACHE_BITS - 1)]
+        # tokens that no merge forms must be in it; of a huge vocabulary, the others may wait until they occur
+        order = np.lexsort((ids[short], -is_unmerged[short].astype(np.int64)))
+        chosen = short[order][: 1 << (layout.CACHE_BITS - 1)]
         self.token_low, self.token_high = keys([tokens[k] for k in chosen])
         self.token_id = ids[chosen].astype(np.uint64)
         self.facts[layout.TOKENS] = len(chosen)
 
 
 def check_vocabulary(ranks: Mapping[bytes, int]) -> None:
-    """ValueError unless every byte is a token and the ids fit."""
+    """Raise ValueError unless every byte is a token and the ids fit into the tables."""
     missing = [b for b in range(256) if bytes([b]) not in ranks]
     if missing:
-        raise ValueError(f"vocabulary: every single byte has to be a token, {bytes(missing[:1])!r} is not")
-    largest = max(ranks.values())
-    if min(ranks.values()) < 0 or largest >= (1 << layout.ID_BITS) - 1:
-        raise ValueError(f"vocabulary: ids have to lie in 0..{(1 << layout.ID_BITS) - 2}, one is {largest}")
+        raise ValueError(f"every single byte must be a token, got none for {bytes(missing[:1])!r}")
+    most = (1 << layout.ID_BITS) - 2
+    wrong = [i for i in (min(ranks.values()), max(ranks.values())) if not 0 <= i <= most]
+    if wrong:
+        raise ValueError(f"ids must be from 0 to {most} for the compiled engine, got {wrong[0]}. Use engine='python'")
 
 
 def keys(tokens: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The two words of each token's key in the cache: its bytes, and its length in the last of 16."""
+    """Return the two words of each token's key in the cache: 15 bytes of text, and the length in the 16th."""
     padded = b"".join(t.ljust(15, b"\0") + bytes([len(t)]) for t in tokens)
     words = np.frombuffer(padded, dtype="<u8").reshape(-1, 2)
     return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
 
 
-def together(texts: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
-    """Neighbouring texts in groups, each of which is full when it has `limit` characters."""
+def group_texts(texts: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
+    """Yield adjacent texts in groups; a group is complete when it has `limit` characters."""
     first = size = 0
     for after, text in enumerate(texts, start=1):
         size += len(text)
@@ -145,55 +169,59 @@ def together(texts: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
 
 
 class NumbaEncoder:
-    """Ordinary text to ids and back, for one vocabulary and one pattern. May be used from several threads at once.
+    """Ordinary text to ids and back, for one vocabulary and one pattern. Safe for use from several threads.
 
-    ranks: token -> id, which is also its rank. pattern: "gpt2", "cl100k", "o200k" or None for no split at all.
-    Text is given as UTF-8; that it is valid is the caller's part. Without a pattern and for given pieces any bytes do.
+    ranks: token -> id, which is also its rank. pattern: "gpt2", "cl100k", "o200k", or None for no split.
+    Text is given as UTF-8; the caller ensures that it is valid. Without a pattern, and for given pre-tokens, any bytes
+    are valid.
     """
 
     def __init__(self, ranks: Mapping[bytes, int], pattern: str | None = "gpt2") -> None:
         if pattern is not None and pattern not in layout.PATTERNS:
-            raise ValueError(f"pattern: {pattern!r}, accepted are {', '.join(layout.PATTERNS)} and None")
+            raise invalid("pattern", f"be one of {', '.join(layout.PATTERNS)} or None", pattern)
         self.pattern = pattern
         self._encode = entry_point("encode")
-        self._shared = Shared(ranks)
-        self._kind = layout.GIVEN if pattern is None else layout.PATTERNS[pattern]
-        self._idle: list[Scratch] = []
+        self._tables = EncoderTables(ranks)
+        self._kind = layout.GIVEN_ENDS if pattern is None else layout.PATTERNS[pattern]
+        self._idle: list[EncoderBuffers] = []
         self._decoder = Decoder(ranks)
         self._ranks = ranks
 
-    @contextmanager
-    def _scratch(self) -> Iterator[Scratch]:
-        """A scratch that no other thread uses meanwhile."""
+    def _take_buffers(self) -> EncoderBuffers:
+        """Return buffers that no other thread uses; give them back by appending them to `_idle`."""
         try:
-            scratch = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            scratch = Scratch(self._shared)
+            return EncoderBuffers(self._tables)
+
+    @contextmanager
+    def _buffers(self) -> Iterator[EncoderBuffers]:
+        buffers = self._take_buffers()
         try:
-            yield scratch
+            yield buffers
         finally:
-            self._idle.append(scratch)
+            self._idle.append(buffers)
 
     def encode(self, data: bytes) -> Ids:
-        """Ids of a text."""
+        """Return the ids of a text."""
         return self._encode_ends(data, None if self.pattern else np.array([len(data)], dtype=np.uint64))
 
     def encode_to_list(self, data: bytes) -> list[int]:
-        """Ids of a text as Python integers. For one that is no more than a block nothing is allocated but the list."""
+        """Return the ids of a text as a list of ints. For a text of one block, only the list is allocated."""
         n = len(data)
-        if n > SMALL or not self.pattern:
+        if n > MAX_SHORT_TEXT or not self.pattern:
             return self.to_list(self.encode(data))
-        try:
-            scratch = self._idle.pop()
-        except IndexError:
-            scratch = Scratch(self._shared)
-        count = self._encode(*scratch.arguments, data, n, self._kind, 1, None, scratch.out_address, *ALONE)
-        ids: list[int] = scratch.out[:count].tolist() if n <= FEW else self.to_list(scratch.out[:count])
-        self._idle.append(scratch)
+        buffers = self._take_buffers()  # without the context manager, which takes as long as encoding a short text
+        count = self._encode(*buffers.arguments, data, n, self._kind, 1, None, buffers.out_address, *NO_BATCH)
+        ids: list[int] = buffers.out[:count].tolist() if n <= SMALL_RESULT else self.to_list(buffers.out[:count])
+        self._idle.append(buffers)
         return ids
 
     def to_list(self, ids: Ids) -> list[int]:
-        """Ids as Python integers. The integers are there already: making new ones takes longer than all of encoding."""
+        """Return ids as a list of ints.
+
+        Uses a table of preallocated Python ints, because creating new ones would cost more than the encoding itself.
+        """
         found: list[int] = self._integers.take(ids).tolist()
         return found
 
@@ -201,87 +229,90 @@ class NumbaEncoder:
     def _integers(self) -> NDArray[np.object_]:
         return np.arange(max(self._ranks.values()) + 1).astype(object)
 
-    def encode_pieces(self, data: bytes, ends: Sequence[int] | NDArray[np.integer[Any]]) -> Ids:
-        """Ids of a text that you split: its pieces end at `ends` (in bytes, ascending, the last one at the end)."""
-        places = np.array(ends, dtype=np.int64).reshape(-1)
-        if len(places) and (places[0] <= 0 or (np.diff(places) <= 0).any()):
-            raise ValueError("ends: they have to ascend from above 0, every piece having at least one byte")
-        if (int(places[-1]) if len(places) else 0) != len(data):
-            raise ValueError(f"ends: the last one has to be the number of bytes, {len(data)}")
-        return self._encode_ends(data, places.astype(np.uint64))
+    def encode_pretokens(self, data: bytes, ends: Sequence[int] | NDArray[np.integer[Any]]) -> Ids:
+        """Return the ids of a text that is already split into pre-tokens.
+
+        ends: where each pre-token ends, in bytes, ascending; the last end is the length of the text.
+        """
+        offsets = np.array(ends, dtype=np.int64).reshape(-1)
+        if len(offsets) and (offsets[0] <= 0 or (np.diff(offsets) <= 0).any()):
+            raise ValueError("`ends` must ascend from above 0: every pre-token has at least one byte")
+        if (int(offsets[-1]) if len(offsets) else 0) != len(data):
+            raise ValueError(f"`ends` must end with the number of bytes, {len(data)}")
+        return self._encode_ends(data, offsets.astype(np.uint64))
 
     def encode_batch(self, texts: Sequence[str], num_threads: int = 1) -> list[Ids]:
-        """Ids of each text. Threads run at once: the kernels need no interpreter."""
-        if num_threads < 1:
-            raise ValueError(f"num_threads: {num_threads} is below 1")
-        limit = min(TASK, sum(map(len, texts)) // (4 * num_threads) + 1)  # enough tasks to even the load
-        tasks = list(together(texts, limit))
-        if num_threads == 1 or len(tasks) == 1:
-            return [ids for task in tasks for ids in self._encode_documents(task)]
+        """Return the ids of each text. Threads run in parallel, because the kernels release the GIL."""
+        check_integer("num_threads", num_threads, 1)
+        limit = min(CHUNK_BYTES, sum(map(len, texts)) // (4 * num_threads) + 1)  # several groups per thread
+        groups = list(group_texts(texts, limit))
+        if num_threads == 1 or len(groups) == 1:
+            return [ids for group in groups for ids in self._encode_group(group)]
         with ThreadPoolExecutor(num_threads) as threads:
-            return [ids for done in threads.map(self._encode_documents, tasks) for ids in done]
+            return [ids for done in threads.map(self._encode_group, groups) for ids in done]
 
-    def _encode_documents(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids of each text, by one call of the kernel; they lie in one array."""
+    def _encode_group(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text from one call of the kernel; they are views of one array."""
         if len(texts) == 1:
             return [self.encode(texts[0].encode())]
         parts = [text.encode() for text in texts]
         lengths = np.fromiter(map(len, parts), dtype=np.uint64, count=len(texts))
         ends, counts = np.cumsum(lengths), np.zeros(len(texts), dtype=np.uint64)
-        pieces = None if self.pattern else ends[lengths > 0]
-        documents = len(texts), ends.ctypes.data, counts.ctypes.data
-        with self._scratch() as scratch:
-            out, count = self._run(scratch, b"".join(parts), True, pieces, documents)
+        pretoken_ends = None if self.pattern else ends[lengths > 0]
+        batch = len(texts), ends.ctypes.data, counts.ctypes.data
+        with self._buffers() as buffers:
+            out, count = self._run(buffers, b"".join(parts), True, pretoken_ends, batch)
             ids = out[:count].copy()
-        stops = np.cumsum(counts).tolist()
-        return [ids[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+        return [ids[start:stop] for start, stop in pairwise([0, *np.cumsum(counts).tolist()])]
 
     def count(self, data: bytes) -> int:
-        """Number of ids of a text, which are not kept."""
-        with self._scratch() as scratch:
+        """Return the number of ids of a text; the ids are not stored."""
+        with self._buffers() as buffers:
             ends = None if self.pattern else np.array([len(data)], dtype=np.uint64)
-            return self._run(scratch, data, False, ends)[1]
+            return self._run(buffers, data, False, ends)[1]
 
     def split(self, data: bytes) -> NDArray[np.uint64]:
-        """Where the pieces that the pattern makes of a text end, in bytes."""
+        """Return where the pre-tokens of a text end, in bytes."""
         if not self.pattern:
             return np.array([len(data)] if data else [], dtype=np.uint64)
         ends = np.empty(len(data) + 1, dtype=np.uint64)
-        with self._scratch() as scratch:
+        with self._buffers() as buffers:
             while True:
-                number = entry_point("split")(*scratch.arguments, data, len(data), self._kind, ends.ctypes.data)
+                number = entry_point("split")(*buffers.arguments, data, len(data), self._kind, ends.ctypes.data)
                 if number >= 0:
                     break
-                scratch.reserve_more(len(data))
-            scratch.release()
+                buffers.reserve_more(len(data))
+            buffers.release()
         return ends[:number]
 
     def decode(self, ids: Iterable[int] | Ids) -> bytes:
-        """The bytes of ids; KeyError for one that no token has."""
+        """Return the bytes of ids. Raises: KeyError for an id without a token."""
         return self._decoder.decode(ids)
 
     def _encode_ends(self, data: bytes, ends: NDArray[np.uint64] | None) -> Ids:
-        with self._scratch() as scratch:
-            out, count = self._run(scratch, data, True, ends)
-            return out[:count].copy() if out is scratch.out else out[:count]
+        with self._buffers() as buffers:
+            out, count = self._run(buffers, data, True, ends)
+            return out[:count].copy() if out is buffers.out else out[:count]
 
     def _run(
         self,
-        scratch: Scratch,
+        buffers: EncoderBuffers,
         data: bytes,
         keep: bool,
         ends: NDArray[np.uint64] | None,
-        documents: tuple[int, int | None, int | None] = ALONE,
+        batch: tuple[int, int | None, int | None] = NO_BATCH,
     ) -> tuple[Ids, int]:
-        """Encode, with more scratch memory as often as a piece needs it; where the ids are and how many."""
+        """Encode, with larger buffers as often as a pre-token needs them. Returns the array of ids and their number."""
         n = len(data)
-        given = None if ends is None else ends.ctypes.data
-        kind = self._kind if ends is None else layout.GIVEN
+        given_ends = None if ends is None else ends.ctypes.data
+        kind = self._kind if ends is None else layout.GIVEN_ENDS
         while True:
-            out = scratch.out if n <= SMALL or not keep else np.empty(n, dtype=np.uint32)  # ids never outnumber bytes
-            count: int = self._encode(*scratch.arguments, data, n, kind, keep, given, out.ctypes.data, *documents)
+            # there are at most as many ids as bytes
+            out = buffers.out if n <= MAX_SHORT_TEXT or not keep else np.empty(n, dtype=np.uint32)
+            arguments = data, n, kind, keep, given_ends, out.ctypes.data, *batch
+            count: int = self._encode(*buffers.arguments, *arguments)
             if count >= 0:
                 break
-            scratch.reserve_more(n)
-        scratch.release()
+            buffers.reserve_more(n)
+        buffers.release()
         return out, count

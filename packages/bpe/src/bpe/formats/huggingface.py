@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bpe._common.atomic import write_json
 from bpe.errors import FormatError
 from bpe.formats import openai
-from bpe.formats.files import write_json
-from bpe.patterns import PATTERNS
+from bpe.formats.base import Vocabulary
+from bpe.pretokenize import PATTERNS
 
 if TYPE_CHECKING:
     from bpe.tokenizer import Tokenizer
@@ -43,14 +44,16 @@ def export(tokenizer: Tokenizer, folder: Path) -> list[Path]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": openai.letters_vocabulary(tokenizer),
+            "vocab": openai.printable_vocabulary(tokenizer),
             "merges": openai.merge_lines(tokenizer),
         },
     }
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if "<|endoftext|>" in tokenizer.special_tokens:
         config |= {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    files = [write_json(folder / NAME, content), write_json(folder / "tokenizer_config.json", config, indent=1)]
+    files = [folder / NAME, folder / "tokenizer_config.json"]
+    write_json(files[0], content)
+    write_json(files[1], config)
     if tokenizer.pattern == "gpt2":
         files += openai.export(tokenizer, folder, openai.HUGGINGFACE)
     return files
@@ -70,7 +73,7 @@ def _pre_tokenizer(pattern: str | None) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [split, _BYTE_LEVEL]}
 
 
-def parse(found: dict[str, Any], path: Path) -> tuple[dict[bytes, int], str | None, dict[str, int]]:
+def parse(found: dict[str, Any], path: Path) -> Vocabulary:
     """Ranks, pattern and special tokens of a file's content."""
     model = found.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
@@ -98,8 +101,8 @@ def parse(found: dict[str, Any], path: Path) -> tuple[dict[bytes, int], str | No
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
     if not all(isinstance(pair, list) for pair in pairs):
         raise FormatError(f"{path}: model.merges has to hold pairs of tokens")
-    ranks, special = openai.from_letters_and_merges(vocabulary, pairs, names.__contains__, path)
-    return ranks, pattern, special
+    ranks, special = openai.from_printable_merges(vocabulary, pairs, names.__contains__, path)
+    return Vocabulary(ranks, pattern, special)
 
 
 def _pattern(pre_tokenizer: Any, path: Path) -> str | None:

@@ -1,15 +1,15 @@
-"""The kernels: numba's subset of Python over raw memory. Imported only to be compiled, see `machine.py`."""
+"""The kernels: numba's subset of Python over raw memory. They are imported only to be compiled (see `aot.py`)."""
 
 from bpe.fast.kernels.count import count, rehash, words
 from bpe.fast.kernels.decode import decode, decoded_size
 from bpe.fast.kernels.encode import encode, split
-from bpe.fast.kernels.train import enter_again, lay_out, train
+from bpe.fast.kernels.train import lay_out, rebuild_table, train
 from bpe.fast.kernels.vocabulary import vocabulary
 
 FUNCTIONS = {
     function.__name__: function
     for function in (
         *(vocabulary, encode, split, decode, decoded_size),
-        *(count, rehash, words, lay_out, train, enter_again),
+        *(count, rehash, words, lay_out, train, rebuild_table),
     )
 }

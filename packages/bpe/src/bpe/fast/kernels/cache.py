@@ -1,18 +1,18 @@
-"""The cache from piece to ids: a hash table that compares whole pieces, so an answer is never a guess.
+"""The cache from pre-token to ids: a hash table that compares complete keys, so a hit is always right.
 
-A piece of at most 15 bytes is its own key: its bytes in two words, its length in the last byte. A slot is half a cache
-line: the key, then up to four ids, the first of which has the count in its top byte; with more than four the count
-there is zero and the slot says where in `pool` they are. Every token of at most 15 bytes is entered beforehand.
-Longer pieces have a table of their own, which holds a hash and where the bytes are kept.
+A pre-token of at most 15 bytes is its own key: its bytes in two words, with its length in the last byte. A slot is half
+a cache line: the key, then up to four ids, the first of which has their number in its top byte. With more than four ids
+that number is zero, and the slot says where in `pool` they are. The cache starts with every token of at most 15 bytes.
+Longer pre-tokens have a table of their own, which holds a hash and the offset of their bytes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
 from bpe.fast.kernels.merge import GOLDEN, merge
-from bpe.fast.layout import (
+from bpe.fast.kernels.tables import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
+from bpe.fast.struct_layout import (
     ARENA,
     ARENA_USED,
     CACHE_BITS,
@@ -20,28 +20,28 @@ from bpe.fast.layout import (
     LONG_BITS,
     LONG_CACHED,
     LONGEST,
-    ODD,
     POOL,
     POOLED,
     TOKENS,
+    UNMERGED,
     WARM,
 )
 
-COUNT_SHIFT = 24  # the count of ids stands above the first id
+COUNT_SHIFT = 24  # the number of ids is stored above the first id
 ID_MASK = (1 << COUNT_SHIFT) - 1
 ALL = 0xFFFFFFFFFFFFFFFF
 
 
 @jit
 def hash_key(low: Any, high: Any) -> Any:
-    """64 well-mixed bits of a key (two odd multipliers, folded, multiplied again)."""
+    """Return 64 well-mixed bits of a key: two odd multipliers, folded, multiplied again."""
     mixed = (low * uint64(GOLDEN)) ^ (high * uint64(0xC2B2AE3D27D4EB4F))
     return (mixed ^ mixed >> uint64(32)) * uint64(0xD6E8FEB86659FD93)
 
 
 @jit
 def key_of(text: U8, start: int, length: int) -> tuple[Any, Any]:
-    """The two words of a piece of `text`. Of one that is too long: what no other piece has in a slot."""
+    """Return the two words of a pre-token's key. If it is too long, return a key that no entry has."""
     low_bytes, high_bytes = min(length, 8), min(max(length - 8, 0), 7)
     low = load64(text, start) & (uint64(ALL) >> uint64(64 - 8 * low_bytes))
     high = load64(text, start + 8) & ((uint64(1) << uint64(8 * high_bytes)) - uint64(1))
@@ -50,10 +50,10 @@ def key_of(text: U8, start: int, length: int) -> tuple[Any, Any]:
 
 @jit
 def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, out: Any, at: int) -> int:
-    """Write the ids of the pieces first..last, whose text begins at `start`; where they end in `out`.
+    """Write the ids of the pre-tokens first..last, whose text begins at `start`. Returns their end in `out`.
 
-    In three passes, so that no piece waits for the memory of the one before: keys and slots; does the first slot hold
-    the key; ids. Four ids are written whether there are so many or not.
+    Works in three passes, so that memory accesses overlap: keys and slots; whether the first slot holds the key; ids.
+    Always writes four ids, which is faster than writing the exact number.
     """
     ends, slots, found = memory.ends, memory.slots, memory.found
     lows, highs, cache = memory.low, memory.high, memory.cache
@@ -83,7 +83,7 @@ def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, ou
 
 @inlined
 def write(memory: Cache, entry: int, out: Any, at: int) -> int:
-    """Write the ids of a slot; where they end."""
+    """Write the ids of a slot. Returns their end."""
     cache32 = memory.cache32
     first, second, third, fourth = cache32[entry], cache32[entry + 1], cache32[entry + 2], cache32[entry + 3]
     out[at], out[at + 1], out[at + 2], out[at + 3] = first & uint32(ID_MASK), second, third, fourth
@@ -98,7 +98,7 @@ def write(memory: Cache, entry: int, out: Any, at: int) -> int:
 
 @jit
 def look_further(memory: Cache, merger: Merger, begin: int, end: int, k: int, out: Any, at: int) -> int:
-    """Piece k of the batch was not in its first slot: search on; if it is new, merge it and enter it."""
+    """Write the ids of pre-token k of the batch, which is not in its first slot: search on, or merge and store it."""
     cache, cache32, state = memory.cache, memory.cache32, memory.state
     low, high = memory.low[k], memory.high[k]
     slot = int64(memory.slots[k])
@@ -128,7 +128,7 @@ def look_further(memory: Cache, merger: Merger, begin: int, end: int, k: int, ou
 
 @jit
 def add_to_pool(memory: Cache, out: Any, at: int, count: int) -> None:
-    """Keep the ids out[at : at + count]."""
+    """Store the ids out[at : at + count]."""
     begin = int64(memory.state[POOLED])
     for i in range(count):
         memory.pool[begin + i] = out[at + i]
@@ -137,7 +137,7 @@ def add_to_pool(memory: Cache, out: Any, at: int, count: int) -> None:
 
 @jit
 def look_up_long(memory: Cache, merger: Merger, begin: int, end: int, out: Any, at: int) -> int:
-    """Write the ids of a piece of more than 15 bytes."""
+    """Write the ids of a pre-token of more than 15 bytes. Returns their end."""
     if end - begin > LONGEST:
         return merge(merger, begin, end, out, at)
     mixed = hash_long(memory, begin, end)
@@ -155,7 +155,7 @@ def look_up_long(memory: Cache, merger: Merger, begin: int, end: int, out: Any, 
 
 @jit
 def hash_long(memory: Cache, begin: int, end: int) -> Any:
-    """Hash of a long piece, never 0: eight bytes at a time, the last eight once more."""
+    """Return the hash of a long pre-token, never 0: eight bytes at a time, the last eight once more."""
     mixed = uint64(end - begin)
     for i in range(begin, end - 8, 8):
         mixed = hash_key(mixed, load64(memory.text, i))
@@ -164,7 +164,7 @@ def hash_long(memory: Cache, begin: int, end: int) -> Any:
 
 @jit
 def find_long(memory: Cache, begin: int, end: int, mixed: Any) -> int:
-    """The slot that holds this long piece, or the empty one where it belongs."""
+    """Return the slot that holds this long pre-token, or the empty one where it belongs."""
     cache, text, arena = memory.long_cache, memory.text, memory.arena
     length = end - begin
     slot = int64(mixed >> uint64(64 - LONG_BITS))
@@ -183,7 +183,7 @@ def find_long(memory: Cache, begin: int, end: int, mixed: Any) -> int:
 
 @jit
 def keep_long(memory: Cache, begin: int, end: int, mixed: Any, slot: int, ids: Any, at: int, count: int) -> None:
-    """Enter a long piece: its hash, where its bytes are and how many, where its ids are and how many."""
+    """Store a long pre-token: its hash, the offset and number of its bytes, the offset and number of its ids."""
     cache, state = memory.long_cache, memory.state
     kept = int64(state[ARENA_USED])
     for i in range(end - begin):
@@ -198,7 +198,7 @@ def keep_long(memory: Cache, begin: int, end: int, mixed: Any, slot: int, ids: A
 
 @jit
 def full(memory: Cache, eighths: int) -> Any:
-    """Whether any part of the cache is filled to so many eighths."""
+    """Return whether any part of the cache is filled to so many eighths."""
     state = memory.state
     return (
         (int64(state[CACHED]) > (1 << CACHE_BITS) // 8 * eighths)
@@ -210,7 +210,7 @@ def full(memory: Cache, eighths: int) -> Any:
 
 @jit
 def make_room(memory: Cache) -> None:
-    """Between blocks: empty a cache filled to six eighths, but for the tokens. What is frequent is soon back."""
+    """Empty a cache that is filled to six eighths, except for the tokens. Runs between blocks."""
     state = memory.state
     if state[WARM] and not full(memory, 6):
         return
@@ -233,10 +233,10 @@ def make_room(memory: Cache) -> None:
     state[ARENA_USED] = 0
     state[WARM] = 1
     position, zero, one = int64(0), int64(0), int64(1)
-    for i in range(int64(memory.facts[ODD])):
-        length = int64(memory.odd_lengths[i])
+    for i in range(int64(memory.facts[UNMERGED])):
+        length = int64(memory.unmerged_lengths[i])
         for k in range(length):
-            memory.text[k] = memory.odd_bytes[position + k]
+            memory.text[k] = memory.unmerged[position + k]
         position += length
         mixed = hash_long(memory, zero, length)
-        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.odd_ids, i, one)
+        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.unmerged_ids, i, one)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bpe.fast.kernels.memory import Block, int64, jit, load64, uint8, uint64
-from bpe.fast.layout import O200K
+from bpe.fast.kernels.tables import Block, int64, jit, load64, uint8, uint64
+from bpe.fast.struct_layout import O200K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 
 HIGH_BITS = 0x8080808080808080  # set in bytes above 127
@@ -11,11 +11,11 @@ HIGH_BITS = 0x8080808080808080  # set in bytes above 127
 
 @jit
 def classify(block: Block, n: int, pattern: int) -> int:
-    """Write `classes` for n bytes of `text`; 0: all ASCII, else 1 + the number of other white-space characters.
+    """Write `classes` for n bytes of `text`. Returns 0 if all are ASCII, else 1 + the number of non-ASCII spaces.
 
-    Where these stand is left in `ends`, which the pieces will overwrite.
-    GPT-2's pattern and cl100k know one class of letters (LOWER here) and no marks (OTHER).
-    ASCII is decided by arithmetic on bytes, which the compiler turns into vector instructions.
+    The offsets of these spaces are left in `ends`, which the pre-tokens will overwrite.
+    GPT-2's pattern and cl100k have one class of letters (LOWER here) and no marks (OTHER).
+    ASCII is classified by arithmetic on bytes, which LLVM turns into vector instructions.
     """
     text, classes = block.text, block.classes
     cased = pattern == O200K
@@ -36,7 +36,7 @@ def classify(block: Block, n: int, pattern: int) -> int:
     i = 0
     while i < n:
         lead = int64(text[i])
-        if lead < 0x80:  # on, and if eight bytes are ASCII past all of them
+        if lead < 0x80:  # skip one byte, or eight if all of them are ASCII
             i += 1 if load64(text, i) & uint64(HIGH_BITS) else 8
             continue
         if lead < 0xE0:
@@ -63,5 +63,5 @@ def classify(block: Block, n: int, pattern: int) -> int:
 
 @jit
 def character_length(lead: int) -> int:
-    """Bytes of the character that starts with this byte."""
+    """Return the number of bytes of the character that starts with this byte."""
     return 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0)

@@ -1,4 +1,4 @@
-"""Text to ids, a block at a time: copy, classify, cut, split, look up."""
+"""Text to ids, one block at a time: copy, classify, cut, split, look up."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 from bpe.fast.kernels.cache import look_up, make_room
 from bpe.fast.kernels.classes import HIGH_BITS, classify
-from bpe.fast.kernels.memory import (
-    JOINED,
+from bpe.fast.kernels.split_gpt2 import split_gpt2
+from bpe.fast.kernels.split_scan import split_scan
+from bpe.fast.kernels.tables import (
+    JOINABLE,
     U8,
     Block,
     int64,
@@ -19,15 +21,13 @@ from bpe.fast.kernels.memory import (
     uint32,
     uint64,
 )
-from bpe.fast.kernels.split_gpt2 import split_gpt2
-from bpe.fast.kernels.split_scan import split_scan
-from bpe.fast.layout import ASCII, BATCH, BLOCK, CAPACITY, DIVIDE, GIVEN, GPT2, PADDING
+from bpe.fast.struct_layout import ASCII, BATCH, BLOCK, CAPACITY, GIVEN_ENDS, GPT2, PADDING, SPLIT_UNJOINABLE
 from bpe.unicode_classes import OTHER, SPACE
 
 
 @jit
 def fill(block: Block, data: U8, position: int, n: int, size: int) -> int:
-    """Copy up to `size` bytes of whole characters from `position` to `text`, zeros after them; how many."""
+    """Copy up to `size` bytes of complete characters from `position` to `text`, then zeros. Returns their number."""
     length = min(size, n - position)
     if position + length < n:
         while length > 0 and data[position + length] & 0xC0 == 0x80:
@@ -40,12 +40,12 @@ def fill(block: Block, data: U8, position: int, n: int, size: int) -> int:
 
 
 @jit
-def cut(block: Block, length: int, pattern: int) -> int:
-    """The last place in the block where any text may be cut in two without changing a piece; 0 if there is none.
+def last_safe_cut(block: Block, length: int, pattern: int) -> int:
+    """Return the last offset in the block at which any text can be cut without changing a pre-token, or 0.
 
-    GPT-2's pattern: before white space that follows something else. The others let punctuation run on into line breaks,
-    so there: before a space (byte 32) that follows no white space, before any ASCII white space after a word or number,
-    and before a word or number after a line break.
+    GPT-2's pattern: before white space that follows something else. In the other patterns punctuation extends into line
+    breaks, so there: before a space (byte 32) that does not follow white space; before any ASCII white space after a
+    word or number; and before a word or number after a line break.
     """
     text, classes = block.text, block.classes
     k = length - 1
@@ -63,16 +63,17 @@ def cut(block: Block, length: int, pattern: int) -> int:
 
 @jit
 def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> int:
-    """Read the next block, shorten it to where it may be cut and mark `starts`; its length, or 0: it needs more memory.
+    """Read the next block, shorten it to its last safe cut and mark `starts`.
 
-    A block is BLOCK bytes, and only where that holds no cut as many as the scratch allows.
+    Returns its length, or 0 if it needs larger buffers. A block has BLOCK bytes; one without a safe cut grows up to the
+    capacity of the buffers.
     """
     size = BLOCK
     while True:
         length = fill(block, data, position, n, size)
-        kind = classify(block, length, pattern)
+        classified = classify(block, length, pattern)
         if position + length < n:
-            length = cut(block, length, pattern)
+            length = last_safe_cut(block, length, pattern)
         if length > 0:
             break
         if size == int64(block.state[CAPACITY]):
@@ -80,22 +81,22 @@ def next_block(block: Block, data: U8, position: int, n: int, pattern: int) -> i
         size = min(2 * size, int64(block.state[CAPACITY]))
     for i in range(length, length + PADDING):
         block.text[i] = 0
-    block.state[ASCII] = kind == 0
+    block.state[ASCII] = classified == 0
     if pattern == GPT2:
-        split_gpt2(block, length, kind)
+        split_gpt2(block, length, classified)
     else:
         split_scan(block, length, pattern)
     return length
 
 
 @jit
-def given_block(block: Block, data: U8, position: int, n: int, piece_ends: Any, piece: int) -> int:
-    """Read given pieces, as many as make a block, and mark `starts`; its length, or 0: one needs more memory."""
-    length = int64(piece_ends[piece]) - position
-    k = piece
-    while position + length < n and int64(piece_ends[k + 1]) - position <= BLOCK:
+def given_block(block: Block, data: U8, position: int, n: int, pretoken_ends: Any, pretoken: int) -> int:
+    """Read given pre-tokens that fit into a block and mark `starts`. Returns the length; 0: needs larger buffers."""
+    length = int64(pretoken_ends[pretoken]) - position
+    k = pretoken
+    while position + length < n and int64(pretoken_ends[k + 1]) - position <= BLOCK:
         k += 1
-        length = int64(piece_ends[k]) - position
+        length = int64(pretoken_ends[k]) - position
     if length > int64(block.state[CAPACITY]):
         return 0
     for i in range(length):
@@ -104,17 +105,18 @@ def given_block(block: Block, data: U8, position: int, n: int, piece_ends: Any, 
     for i in range(length, length + PADDING):
         block.text[i] = 0
     block.starts[0] = 1
-    block.state[ASCII] = 0  # nobody looked
-    for j in range(piece, k):
-        block.starts[int64(piece_ends[j]) - position] = 1
+    block.state[ASCII] = 0  # unknown
+    for j in range(pretoken, k):
+        block.starts[int64(pretoken_ends[j]) - position] = 1
     return length
 
 
 @jit
-def divide(block: Block, joined: U8, length: int) -> None:
-    """Start a piece wherever two bytes meet that no token holds side by side: nothing is ever merged across.
+def split_unjoinable(block: Block, joinable: U8, length: int) -> None:
+    """Start a pre-token wherever two bytes meet that no token holds side by side, because merges never cross there.
 
-    Text in scripts with few tokens falls into characters, which the cache knows. Only bytes above 127 are looked at.
+    Text in scripts with few tokens then splits into characters, which the cache holds. Only bytes above 127 are
+    examined.
     """
     text = block.text
     i = 1
@@ -123,13 +125,13 @@ def divide(block: Block, joined: U8, length: int) -> None:
             i += 1 if load64(text, i) & uint64(HIGH_BITS) else 8
             continue
         if text[i] >= 0xC0 and text[i - 1] >= 0x80:
-            block.starts[i] |= joined[int64(text[i - 1]) << 8 | int64(text[i])] ^ 1
+            block.starts[i] |= joinable[int64(text[i - 1]) << 8 | int64(text[i])] ^ 1
         i += 1
 
 
 @jit
 def collect(block: Block, length: int) -> int:
-    """From `starts` to `ends`; how many pieces."""
+    """Convert `starts` to `ends`. Returns the number of pre-tokens."""
     count = 0
     for i in range(1, length):
         block.ends[count] = uint32(i)
@@ -147,43 +149,43 @@ def encode(
     n: int,
     pattern: int,
     keep: int,
-    piece_ends: Any,
+    pretoken_ends: Any,
     out: Any,
-    documents: int,
-    document_ends: Any,
+    num_texts: int,
+    text_ends: Any,
     counts: Any,
 ) -> int:
-    """Ids of n bytes of UTF-8 to `out`; how many, or -1 where a piece needs more scratch memory.
+    """Write the ids of n bytes of UTF-8 to `out`. Returns their number, or -1 if a pre-token needs larger buffers.
 
-    With keep = 0 they are only counted. Those of a batch are put together in `ids`, which stays in the innermost cache:
-    few at a time and past the last of them, as pieces are written, the long `out` would keep the processor waiting.
+    With keep = 0 the ids are only counted. The ids of a batch are collected in `ids`, which stays in the L1 cache;
+    writing pre-tokens to the long `out` directly would stall the processor.
 
-    The bytes may be several documents, one after the other: no piece reaches over their ends, and `counts` gets the
-    number of ids of each. One call for many: two threads that come back for each would wait for the interpreter's lock.
+    The bytes may be several texts, one after another: no pre-token spans two of them, and `counts` gets the number of
+    ids of each. One call for many texts, because threads that return to Python for each would contend for the GIL.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
-    at = position = piece = zero = int64(0)
-    for document in range(documents):
-        end = n if documents == 1 else int64(document_ends[document])
+    at = position = pretoken = zero = int64(0)
+    for number in range(num_texts):
+        end = n if num_texts == 1 else int64(text_ends[number])
         before = at
         while position < end:
             make_room(memory)
-            if pattern == GIVEN:
-                length = given_block(block, data, position, end, piece_ends, piece)
+            if pattern == GIVEN_ENDS:
+                length = given_block(block, data, position, end, pretoken_ends, pretoken)
             else:
                 length = next_block(block, data, position, end, pattern)
             if length == 0:
                 return -1
-            if pattern == GIVEN:
-                while int64(piece_ends[piece]) < position + length:
-                    piece += 1
-                piece += 1
-            if memory.facts[DIVIDE] and not block.state[ASCII]:
-                divide(block, u8[JOINED], length)
-            pieces = collect(block, length)
+            if pattern == GIVEN_ENDS:
+                while int64(pretoken_ends[pretoken]) < position + length:
+                    pretoken += 1
+                pretoken += 1
+            if memory.facts[SPLIT_UNJOINABLE] and not block.state[ASCII]:
+                split_unjoinable(block, u8[JOINABLE], length)
+            pretokens = collect(block, length)
             start = first = zero
-            while first < pieces:
-                last = min(first + BATCH, pieces)
+            while first < pretokens:
+                last = min(first + BATCH, pretokens)
                 count = look_up(memory, merger, start, first, last, memory.ids, zero)
                 if keep:
                     for i in range(count):
@@ -192,23 +194,23 @@ def encode(
                 start = int64(block.ends[last - 1])
                 first = last
             position += length
-        if documents > 1:
-            counts[document] = uint64(at - before)
+        if num_texts > 1:
+            counts[number] = uint64(at - before)
     return at
 
 
 @jit
 def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, out: Any) -> int:
-    """Ends of the pieces that the pattern makes of n bytes; how many, or -1 as above."""
+    """Write the ends of the pre-tokens of n bytes. Returns their number, or -1 as `encode`."""
     block = open_block(u8, u32, u64)
     position = count = int64(0)
     while position < n:
         length = next_block(block, data, position, n, pattern)
         if length == 0:
             return -1
-        pieces = collect(block, length)
-        for k in range(pieces):
+        pretokens = collect(block, length)
+        for k in range(pretokens):
             out[count + k] = uint64(position) + uint64(block.ends[k])
-        count += pieces
+        count += pretokens
         position += length
     return count

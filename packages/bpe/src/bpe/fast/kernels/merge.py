@@ -1,30 +1,30 @@
-"""Byte pair merging of one piece: the pair with the lowest rank first, the leftmost of equals, until none is left.
+"""Byte pair merging of one pre-token: the pair with the lowest rank first, the leftmost of equals, until none is left.
 
-A token's id is its rank. `pairs` holds for each token the one pair that it is ever made of. Why one is enough: take two
-neighbours x, y whose bytes together are a token t. Up to now nothing was merged across their outer ends, so within them
-everything happened as if t had been alone, and the last step of merging t alone is unique.
+A token's id is its rank. `pairs` holds for each token the one pair that ever forms it. Why one is enough: take two
+neighbors x, y whose bytes together are a token t. So far nothing was merged across their outer ends, so inside them
+everything happened as if t stood alone, and the last step of merging t alone is unique.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import NONE, U64, Merger, inlined, int64, jit, uint8, uint32, uint64
-from bpe.fast.layout import ID_BITS, PAIR_BITS, SHORT
+from bpe.fast.kernels.tables import NONE, U64, Merger, inlined, int64, jit, uint8, uint32, uint64
+from bpe.fast.struct_layout import ID_BITS, PAIR_BITS, SHORT
 
 POSITION_BITS = 6  # of 64 positions
-GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: the usual multiplier, whose product's high bits are well mixed
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, the usual multiplier: high bits are well mixed
 
 
 @jit
 def pair_slot(key: Any, bits: Any) -> int:
-    """Where to look first for a pair."""
+    """Return the first slot to search for a pair."""
     return int64((key * uint64(GOLDEN)) >> (uint64(64) - bits))
 
 
 @inlined
 def find_pair(pairs: U64, bits: Any, left: Any, right: Any) -> Any:
-    """Id of the token that the pair makes, or NONE. A slot holds left, right and id + 1, of ID_BITS each."""
+    """Return the id of the token that the pair forms, or NONE. A slot holds left, right and id + 1, of ID_BITS each."""
     key = uint64(left) << uint64(ID_BITS) | uint64(right)
     slot = pair_slot(key, bits)
     while True:
@@ -48,7 +48,7 @@ def add_pair(pairs: U64, bits: Any, left: Any, right: Any, token: Any) -> None:
 
 @jit
 def merge(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
-    """Write the ids of the bytes start..end of `text` to `out` from `at`; where they end."""
+    """Write the ids of the bytes start..end of `text` to `out` from `at`. Returns their end."""
     if end - start <= SHORT:
         return merge_short(merger, start, end, out, at)
     return merge_long(merger, start, end, out, at)
@@ -56,10 +56,10 @@ def merge(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
 
 @jit
 def merge_short(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
-    """By scanning: `ranks[k]` is the rank of the pair at k and then k itself, so that one minimum tells both.
+    """Merge by scanning: `ranks[k]` is the rank of the pair at k and then k itself, so one minimum gives both.
 
-    Sixteen at a time, which is one or two vector instructions. The symbols stay where they are; `links` (following in
-    the first half, preceding in the second) leaps over those that were swallowed.
+    Scans sixteen at a time, which is one or two vector instructions. Symbols stay at their position; `links` (next in
+    the first half, previous in the second) skips those that were merged away.
     """
     text, symbols, ranks, links = merger.text, merger.symbols, merger.ranks, merger.links
     pairs, bits = merger.pairs, merger.facts[PAIR_BITS]
@@ -107,13 +107,13 @@ def merge_short(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
 
 @jit
 def packed(rank: Any, k: int) -> Any:
-    """Rank and position in one number that orders by rank, then from left to right; NONE stays NONE."""
+    """Return rank and position in one number that orders by rank, then from left to right; NONE stays NONE."""
     return uint32(NONE) if rank == NONE else uint32(rank) << uint32(POSITION_BITS) | uint32(k)
 
 
 @jit
 def merge_long(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
-    """With a heap of (rank, position), in O(n log n). A pair that changed meanwhile is skipped when it comes up."""
+    """Merge with a heap of (rank, position), in O(n log n). A pair that has changed is skipped when it is popped."""
     text, symbols, ranks, heap = merger.text, merger.symbols, merger.ranks, merger.heap
     following, preceding = merger.following, merger.preceding
     pairs, bits = merger.pairs, merger.facts[PAIR_BITS]
@@ -155,7 +155,7 @@ def merge_long(merger: Merger, start: int, end: int, out: Any, at: int) -> int:
 
 @jit
 def set_rank(ranks: Any, heap: U64, waiting: int, k: int, rank: Any) -> int:
-    """Note the rank of the pair at k, and put it on the heap if it can be merged; how many wait there now."""
+    """Set the rank of the pair at k, and push it on the heap if it can be merged. Returns the size of the heap."""
     ranks[k] = rank
     if rank == NONE:
         return waiting
@@ -170,7 +170,7 @@ def set_rank(ranks: Any, heap: U64, waiting: int, k: int, rank: Any) -> int:
 
 @jit
 def pop(heap: U64, waiting: int) -> int:
-    """Drop the smallest entry; how many are left."""
+    """Remove the smallest entry. Returns the size of the heap."""
     waiting -= 1
     entry = heap[waiting]
     hole = 0

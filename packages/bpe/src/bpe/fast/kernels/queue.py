@@ -1,22 +1,22 @@
-"""The order of pairs: a heap whose entries may be out of date.
+"""The order of pairs: a heap whose entries may be outdated.
 
-Counts only fall, and first places only move back, once a pair has come into being; so an entry that is out of date is
-too good, comes up, and is put back with what is true. Only pairs of at least `LEAST` occurrences are on the heap, which
-keeps it small: most pairs are rare and never come up. When it runs empty, `LEAST` is halved and all pairs are looked
-through.
+After a pair has been formed, its count only falls and its first position only moves back. So an outdated entry ranks
+too high, reaches the top, and is pushed again with its current values. Only pairs with at least `LEAST` occurrences are
+on the heap, which keeps it small: most pairs are rare and never reach the top. When the heap is empty, `LEAST` is
+halved and all pairs are scanned.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import NONE, int64, jit, uint64
-from bpe.fast.layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, NEXT, PAIRS, WAITING
+from bpe.fast.kernels.tables import NONE, int64, jit, uint64
+from bpe.fast.struct_layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, NEXT, PAIRS, WAITING
 
 
 @jit
 def tie_of(tables: Any, pair: int, rule: int) -> Any:
-    """What is least for the pair that wins a tie: its first place, or its ids; by `BYTES`, see `comes_before`."""
+    """Return what is least for the pair that wins a tie: its first position or its ids (BYTES: see `comes_before`)."""
     pairs = tables.pairs
     if rule != FIRST:
         return pairs[pair << 2 | KEY]
@@ -25,17 +25,17 @@ def tie_of(tables: Any, pair: int, rule: int) -> Any:
     i = int64(pairs[pair << 2 | NEXT])
     last = int64(pairs[pair << 2 | LAST]) - 1
     while i < last:
-        place = int64(tables.places[i])
-        if tables.start[place] == left and tables.start[place + int64(tables.length[left])] == right:
+        position = int64(tables.positions[i])
+        if tables.start[position] == left and tables.start[position + int64(tables.length[left])] == right:
             break
         i += 1
     pairs[pair << 2 | NEXT] = uint64(i)
-    return uint64(tables.places[i])
+    return uint64(tables.positions[i])
 
 
 @jit
 def comes_before(tables: Any, rule: int, count: Any, tie: Any, other_count: Any, other_tie: Any) -> Any:
-    """Whether the first of two pairs is to be merged before the other."""
+    """Return whether the first of two pairs is merged before the second."""
     if count != other_count:
         return count > other_count
     if rule != BYTES:
@@ -48,7 +48,7 @@ def comes_before(tables: Any, rule: int, count: Any, tie: Any, other_count: Any,
 
 @jit
 def compare_bytes(tables: Any, one: Any, other: Any) -> int:
-    """Above 0 if the bytes of symbol `one` are greater, below if they are less, 0 if both are the same."""
+    """Return above 0 if the bytes of symbol `one` are greater, below 0 if they are less, 0 if both are equal."""
     if one == other:
         return 0
     here, there = int64(tables.example[one]), int64(tables.example[other])
@@ -62,7 +62,7 @@ def compare_bytes(tables: Any, one: Any, other: Any) -> int:
 
 @jit
 def push_pair(tables: Any, pair: int, rule: int) -> None:
-    """Put a pair on the heap as it is now."""
+    """Push a pair with its current values."""
     count, tie = tables.pairs[pair << 2 | COUNT], tie_of(tables, pair, rule)
     heap_count, heap_tie, heap_pair = tables.heap_count, tables.heap_tie, tables.heap_pair
     hole = int64(tables.state[WAITING])
@@ -78,7 +78,7 @@ def push_pair(tables: Any, pair: int, rule: int) -> None:
 
 @jit
 def sink(tables: Any, rule: int, count: Any, tie: Any, pair: Any) -> None:
-    """Put an entry in the place of the best, and let it sink to where it belongs."""
+    """Replace the best entry, and move the new one down to where it belongs."""
     heap_count, heap_tie, heap_pair = tables.heap_count, tables.heap_tie, tables.heap_pair
     waiting = int64(tables.state[WAITING])
     hole = 0
@@ -98,7 +98,7 @@ def sink(tables: Any, rule: int, count: Any, tie: Any, pair: Any) -> None:
 
 @jit
 def best_pair(tables: Any, rule: int) -> int:
-    """The pair to be merged next, which stays on the heap; -1 if none has `LEAST` occurrences."""
+    """Return the pair to merge next, which stays on the heap; -1 if none has `LEAST` occurrences."""
     state = tables.state
     while state[WAITING] > 0 and tables.heap_count[0] >= state[LEAST]:
         pair = int64(tables.heap_pair[0])
@@ -108,7 +108,7 @@ def best_pair(tables: Any, rule: int) -> int:
             if count == tables.heap_count[0] and tie == tables.heap_tie[0]:
                 return pair
             sink(tables, rule, count, tie, pair)
-        else:  # too rare by now; `lower` will find it
+        else:  # too rare now; `lower` will push it
             state[WAITING] -= uint64(1)
             last = int64(state[WAITING])
             sink(tables, rule, tables.heap_count[last], tables.heap_tie[last], int64(tables.heap_pair[last]))
@@ -117,7 +117,7 @@ def best_pair(tables: Any, rule: int) -> int:
 
 @jit
 def lower(tables: Any, rule: int, least: int) -> None:
-    """Halve `LEAST`, though not below `least`, and put all pairs that have as many on the heap."""
+    """Halve `LEAST`, but not below `least`, and push all pairs that have as many occurrences."""
     state = tables.state
     state[LEAST] = max(state[LEAST] >> uint64(1), uint64(least))
     state[WAITING] = 0

@@ -1,24 +1,25 @@
-"""GPT-2's pattern without a regular expression: where a piece starts depends on its three neighbouring bytes."""
+"""GPT-2's pattern without a regular expression: whether a pre-token starts depends on three adjacent bytes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bpe.fast.kernels.classes import HIGH_BITS, character_length
-from bpe.fast.kernels.memory import Block, int64, jit, load64, uint64
+from bpe.fast.kernels.tables import Block, int64, jit, load64, uint64
 from bpe.unicode_classes import SPACE
 
 
 @jit
 def split_gpt2(block: Block, n: int, kind: int) -> None:
-    """`'(?:[sdmt]|ll|ve|re)| ?L+| ?N+| ?[^\\s L N]+|\\s+(?!\\S)|\\s`: write `starts`; `kind` as `classify` returned it.
+    """Write `starts` for `'(?:[sdmt]|ll|ve|re)| ?L+| ?N+| ?[^\\s L N]+|\\s+(?!\\S)|\\s`.
 
-    A piece starts where the class changes, except after one space (byte 32), which belongs to what follows it; and
-    the last of several white-space characters before a word stands alone or goes with the word. No branch: the
-    compiler makes this vector instructions. Contractions, and white space of several bytes, are put right after.
+    kind: the result of `classify`. A pre-token starts where the class changes, except after one space (byte 32), which
+    belongs to what follows it. The last of several white-space characters before a word stands alone or belongs to the
+    word. This loop has no branch, so LLVM makes it vector instructions. Contractions and white space of several bytes
+    are corrected afterward.
     """
     text, classes, starts = block.text, block.classes, block.starts
-    classes[n] = SPACE  # at the end of the text white space is not parted from its last character
+    classes[n] = SPACE  # at the end of the text, white space keeps its last character
     starts[0] = 1
     for i in range(1, n):
         here, before = classes[i], classes[i - 1]
@@ -35,20 +36,20 @@ def split_gpt2(block: Block, n: int, kind: int) -> None:
             length = contraction(text[i + 1], text[i + 2])
             if length:
                 starts[i + 1] = 0
-                starts[i + length] = 1  # perhaps that of the padding
+                starts[i + length] = 1  # may be a byte of the padding
         i += 1
 
 
 @jit
 def has_apostrophe(word: Any) -> Any:
-    """Whether one of eight bytes is 39: the usual test for a zero byte, on the word with 39 taken from each."""
+    """Return whether one of eight bytes is 39: the usual test for a zero byte, after an xor of each byte with 39."""
     word ^= uint64(0x2727272727272727)
     return (word - uint64(0x0101010101010101)) & ~word & uint64(HIGH_BITS) != 0
 
 
 @jit
 def contraction(first: int, second: int) -> int:
-    """Length of `'s 'd 'm 't 'll 've 're` with its apostrophe, or 0, from the two bytes after it."""
+    """Return the length of `'s 'd 'm 't 'll 've 're` with its apostrophe, or 0, from the two bytes after it."""
     if (first == 115) | (first == 100) | (first == 109) | (first == 116):
         return 2
     if ((first == 108) & (second == 108)) | (((first == 118) | (first == 114)) & (second == 101)):
@@ -58,7 +59,7 @@ def contraction(first: int, second: int) -> int:
 
 @jit
 def wide_space(block: Block, i: int) -> None:
-    """White space of two or three bytes: a character starts at its first byte only, and looks past its last."""
+    """Correct `starts` for white space of two or three bytes: only its first byte can start a pre-token."""
     classes, starts = block.classes, block.starts
     length = character_length(block.text[i])
     if i > 0:

@@ -1,10 +1,10 @@
-"""The patterns of cl100k and o200k as hand-written scanners: piece after piece, the alternatives in their order."""
+"""The patterns cl100k and o200k as hand-written scanners: pre-token by pre-token, the alternatives in their order."""
 
 from __future__ import annotations
 
 from bpe.fast.kernels.classes import character_length
-from bpe.fast.kernels.memory import U8, Block, int64, jit
-from bpe.fast.layout import CL100K
+from bpe.fast.kernels.tables import U8, Block, int64, jit
+from bpe.fast.struct_layout import CL100K
 from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER
 
 
@@ -12,7 +12,7 @@ from bpe.unicode_classes import CASELESS, LOWER, MARK, NUMBER, OTHER, SPACE, UPP
 def split_scan(block: Block, n: int, pattern: int) -> None:
     """Write `starts` for the n bytes of `text`."""
     text, classes, starts = block.text, block.classes, block.starts
-    classes[n] = 255  # a class that no character has: every run ends here
+    classes[n] = 255  # a class that no character has, so every run ends here
     for i in range(n):
         starts[i] = 0
     i = int64(0)
@@ -26,7 +26,7 @@ def split_scan(block: Block, n: int, pattern: int) -> None:
 
 @jit
 def next_cl100k(text: U8, classes: U8, i: int, n: int) -> int:
-    """End of the piece that starts at i.
+    """Return the end of the pre-token that starts at i.
 
     `'(?i:[sdmt]|ll|ve|re)|[^\\r\\n L N]?+L++|N{1,3}+| ?[^\\s L N]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s`
     """
@@ -53,19 +53,20 @@ def next_cl100k(text: U8, classes: U8, i: int, n: int) -> int:
 
 @jit
 def next_o200k(text: U8, classes: U8, i: int) -> int:
-    """End of the piece that starts at i. With A = [Lu Lt Lm Lo M], B = [Ll Lm Lo M], c = (?i:'s|'t|'re|'ve|'m|'ll|'d):
+    """Return the end of the pre-token that starts at i.
 
+    With A = [Lu Lt Lm Lo M], B = [Ll Lm Lo M], c = (?i:'s|'t|'re|'ve|'m|'ll|'d):
     `[^\\r\\n L N]?A*B+c?|[^\\r\\n L N]?A+B*c?|N{1,3}| ?[^\\s L N]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
     """
     here = classes[i]
     letter = (here == UPPER) | (here == LOWER) | (here == CASELESS)
     start = i if letter else after_prefix(text, classes, i)
     end = word_with_lower(classes, start)
-    if end == start and here == MARK:  # the mark was no prefix, but the first letter of the word
+    if end == start and here == MARK:  # the mark is not a prefix but the first letter of the word
         start = i
         end = word_with_lower(classes, start)
     if end == start:
-        end = run(classes, start, UPPER)  # with anything but capitals the first alternative had matched
+        end = run(classes, start, UPPER)  # with anything but capitals, the first alternative would have matched
     if end > start:
         return end + any_case_contraction(text, end)
     if here == NUMBER:
@@ -83,9 +84,9 @@ def next_o200k(text: U8, classes: U8, i: int) -> int:
 
 @jit
 def word_with_lower(classes: U8, start: int) -> int:
-    """End of A*B+ from `start`, or `start`. A* takes all it can; if no lower case follows, it gives back to B+."""
+    """Return the end of A*B+ from `start`, or `start`. A* is greedy; if no lower case follows, it gives back to B+."""
     end = start
-    last = start  # end of the last character that B+ could have as well
+    last = start  # end of the last character that B+ can match, too
     while (classes[end] == UPPER) | (classes[end] == CASELESS) | (classes[end] == MARK):
         end += 1
         if classes[end - 1] != UPPER:
@@ -99,7 +100,7 @@ def word_with_lower(classes: U8, start: int) -> int:
 
 @jit
 def run(classes: U8, i: int, wanted: int) -> int:
-    """End of the run of one class from i."""
+    """Return the end of the run of one class from i."""
     while classes[i] == wanted:
         i += 1
     return i
@@ -107,7 +108,7 @@ def run(classes: U8, i: int, wanted: int) -> int:
 
 @jit
 def after_prefix(text: U8, classes: U8, i: int) -> int:
-    """Past the character at i if it is `[^\\r\\n L N]`, which may stand before a word; else i."""
+    """Return the offset after the character at i if it matches `[^\\r\\n L N]`, which may precede a word; else i."""
     here = classes[i]
     if (text[i] == 10) | (text[i] == 13) | ((here != OTHER) & (here != MARK) & (here != SPACE)):
         return i
@@ -116,7 +117,7 @@ def after_prefix(text: U8, classes: U8, i: int) -> int:
 
 @jit
 def three_numbers(text: U8, classes: U8, i: int) -> int:
-    """End of one to three number characters."""
+    """Return the end of one to three number characters."""
     for _ in range(3):
         if classes[i] == NUMBER:
             i += character_length(text[i])
@@ -125,7 +126,7 @@ def three_numbers(text: U8, classes: U8, i: int) -> int:
 
 @jit
 def any_case_contraction(text: U8, i: int) -> int:
-    """Length of `(?i:'s|'d|'m|'t|'ll|'ve|'re)` at i, or 0. Without case, ſ (U+017F, bytes C5 BF) is an s too."""
+    """Return the length of `(?i:'s|'d|'m|'t|'ll|'ve|'re)` at i, or 0. Without case, ſ (U+017F, bytes C5 BF) is an s."""
     if text[i] != 39:
         return 0
     first, second = text[i + 1] | 32, text[i + 2] | 32
@@ -140,7 +141,7 @@ def any_case_contraction(text: U8, i: int) -> int:
 
 @jit
 def white_space(text: U8, classes: U8, i: int, end: int) -> int:
-    """End of the piece that starts a run of white space i..end: up to its last line break, or all but its last."""
+    """Return the end of the pre-token that starts the white space i..end: its last line break, or all but its last."""
     k = end
     while k > i:
         if text[k - 1] == 10 or text[k - 1] == 13:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.memory import JOINED, U8, int64, jit, open_cache, open_merger
 from bpe.fast.kernels.merge import add_pair, merge
-from bpe.fast.layout import PAIR_BITS
+from bpe.fast.kernels.tables import JOINABLE, U8, int64, jit, open_cache, open_merger
+from bpe.fast.struct_layout import PAIR_BITS
 
 
 @jit
-def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any, ids: Any, odd: Any) -> int:
-    """Fill `byte_ids`, `bigrams`, `pairs` and `joined`; `odd[k]` = 1 for tokens that merging never makes; how many.
+def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any, ids: Any, is_unmerged: Any) -> int:
+    """Fill `byte_ids`, `bigrams`, `pairs`, `joinable` and `is_unmerged` (1 for tokens that no merge forms).
 
-    The tokens' bytes stand one after another, shorter tokens before longer ones: so all that a token can be made of is
-    known when its turn comes. Merging it has to leave two parts, which are its pair.
+    The tokens' bytes are concatenated, shorter tokens first, so that everything a token can consist of is known when it
+    is reached. Merging it must leave two parts, which are its pair. Returns the number of tokens that no merge forms.
     """
-    merger, joined, parts = open_merger(u8, u32, u64), u8[JOINED], open_cache(u8, u32, u64).pool
+    merger, joinable, parts = open_merger(u8, u32, u64), u8[JOINABLE], open_cache(u8, u32, u64).pool
     position = unreachable = zero = int64(0)
     for k in range(tokens):
         length = int64(lengths[k])
         for i in range(length):
             merger.text[i] = data[position + i]
         for i in range(1, length):
-            joined[int64(merger.text[i - 1]) << 8 | int64(merger.text[i])] = 1
-        odd[k] = 0
+            joinable[int64(merger.text[i - 1]) << 8 | int64(merger.text[i])] = 1
+        is_unmerged[k] = 0
         if length == 1:
             merger.byte_ids[int64(merger.text[0])] = ids[k]
         elif merge(merger, zero, length, parts, zero) == 2:
@@ -32,7 +32,7 @@ def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any,
             if length == 2:
                 merger.bigrams[int64(merger.text[0]) << 8 | int64(merger.text[1])] = ids[k]
         else:
-            odd[k] = 1
+            is_unmerged[k] = 1
             unreachable += 1
         position += length
     return unreachable

@@ -1,0 +1,40 @@
+"""Constants that the kernels and the Python side share: indices of state words, sizes and status codes."""
+
+# Patterns, as the kernels number them. GIVEN_ENDS: the ends of the pre-tokens are passed with the text.
+GIVEN_ENDS, GPT2, CL100K, O200K = range(4)
+PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
+
+# `facts`: what depends on the vocabulary only.
+# SPLIT_UNJOINABLE: whether pre-tokens may be split where no token joins two bytes. UNMERGED: number of long tokens
+# that no merge forms.
+PAIR_BITS, TOKENS, SPLIT_UNJOINABLE, UNMERGED, N_FACTS = range(5)
+
+# `state`: what a thread's cache holds, and the size of its buffers
+CACHED, POOLED, ARENA_USED, LONG_CACHED, CAPACITY, WARM, ASCII, N_STATE = range(8)
+
+# `state` of counting: ARENA_USED and CAPACITY as above, and these
+POSITION, WORDS, WORD_ROOM, ARENA_ROOM, TABLE_BITS, N_COUNT_STATE = range(N_STATE, N_STATE + 6)
+
+# What the kernel `count` returns: done, or what must grow before it can go on
+COUNT_DONE, COUNT_NEEDS_BUFFERS, COUNT_NEEDS_WORDS, COUNT_NEEDS_ARENA, COUNT_NEEDS_TABLE = range(5)
+
+# `state` of training
+MERGES, PAIRS, PAIR_ROOM, TABLE_SIZE, POSITIONS, POSITION_ROOM, WAITING, LEAST, N_TRAIN_STATE = range(9)
+KEY, COUNT, NEXT, LAST = range(4)  # a pair: left << 32 | right, occurrences, next and end of its list of positions
+FIRST, IDS, BYTES = range(3)  # tie-breaking rules
+
+# What the kernel `train` returns
+TRAIN_DONE, TRAIN_NEEDS_PAIRS, TRAIN_NEEDS_POSITIONS = range(3)
+
+BLOCK = 1 << 14  # bytes that are split, looked up and written at a time: they stay in the L1 and L2 caches
+PADDING = 64  # zeros after a block, so that reading ahead needs no bounds check
+BATCH = 256  # pre-tokens that are looked up together, so that their memory accesses overlap
+
+CACHE_BITS = 20  # log2 of the number of slots (32 bytes each) for pre-tokens of at most 15 bytes
+LONG_BITS = 16  # the same for pre-tokens of 16 to LONGEST bytes
+LONGEST = 256  # longer pre-tokens are not cached
+POOL = 1 << 21
+ARENA = 1 << 22
+
+ID_BITS = 21  # ids are below 2**21 - 1, so that two of them and a result fit into one word
+SHORT = 64  # pre-tokens up to this length are merged by scanning, longer ones with a heap

@@ -1,0 +1,42 @@
+"""What every format reads into, and file reading that raises FormatError."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bpe._common import atomic
+from bpe.errors import FormatError
+
+
+@dataclass
+class Vocabulary:
+    """The content of a tokenizer file."""
+
+    ranks: dict[bytes, int]
+    """Ordinary token -> id."""
+    pattern: str | None
+    """The pattern, or None for no split; meaningless if `states_pattern` is False."""
+    special_tokens: dict[str, int] = field(default_factory=dict)
+    """Special token -> id."""
+    states_pattern: bool = True
+    """Whether the file says which pattern its vocabulary needs."""
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file; line ends become \\n. Raises: FormatError if it is not UTF-8, OSError if it cannot be read."""
+    try:
+        return atomic.read_text(path)
+    except ValueError as error:
+        raise FormatError(str(error)) from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises: FormatError if it is damaged or names a key twice, FileNotFoundError."""
+    with path.open("rb"):  # a missing file is an OSError, not a damaged tokenizer
+        pass
+    try:
+        return atomic.read_json(path)
+    except ValueError as error:
+        raise FormatError(str(error)) from None
