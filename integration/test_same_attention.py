@@ -16,8 +16,9 @@ BATCH, LENGTH, D_MODEL, HEADS = 2, 7, 24, 4
 def projections():
     """W^Q, W^K, W^V of all heads below one another, and W^O; no biases."""
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731 (a name for a draw)
-    return draw(3 * D_MODEL, D_MODEL) / 5, draw(D_MODEL, D_MODEL) / 5
+    qkv = torch.randn(3 * D_MODEL, D_MODEL, generator=generator, dtype=torch.float64)
+    out = torch.randn(D_MODEL, D_MODEL, generator=generator, dtype=torch.float64)
+    return qkv / 5, out / 5
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def of_gpt2(qkv, out):
 
 def of_transformer_torch(qkv, out):
     layer = transformer_torch.MultiHeadAttention(D_MODEL, HEADS, D_MODEL // HEADS, D_MODEL // HEADS).double()
-    layer.load_state_dict({"w_qkv.weight": qkv, "w_o.weight": out}, strict=False)  # biases begin at zero
+    layer.load_state_dict({"w_qkv.weight": qkv, "w_o.weight": out}, strict=False)  # biases start at zero
     return lambda x: layer(x, mask=causal_mask(LENGTH))
 
 

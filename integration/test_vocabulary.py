@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import tomllib
+import typing
 from pathlib import Path
 
 import package_checks
@@ -23,10 +24,10 @@ each_package = pytest.mark.parametrize("folder", PACKAGES, ids=lambda p: p.name)
 
 def fields_of(kind, seen):
     """Names of a dataclass's fields and of those nested in it."""
+    hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        if dataclasses.is_dataclass(default):
-            seen |= fields_of(type(default), seen)
+        if dataclasses.is_dataclass(hints[field.name]):
+            seen |= fields_of(hints[field.name], seen)
         else:
             seen.add(field.name)
     return seen

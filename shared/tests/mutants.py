@@ -136,8 +136,8 @@ MUTANTS = [
     ),
     Mutant(
         "viz/attention.py",
-        "norm=norm,",
-        "norm=PowerNorm(1, vmin=0, vmax=weights[layer, head].max()),",
+        '"norm": norm}',
+        '"norm": PowerNorm(1, vmin=0, vmax=weights[layer, head].max())}',
         "each panel has its own scale",
         "test_attention.py",
     ),

@@ -1,5 +1,6 @@
 """Loss curves: the values of the files, the horizontal axes, the labels, and what is refused."""
 
+import io
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from dlpapers_shared import viz
 from dlpapers_shared._common.metrics import METRIC_KEYS, MetricsWriter
 from dlpapers_shared.viz.loss import AXES
+from PIL import Image
 
 
 @pytest.fixture
@@ -64,6 +66,17 @@ def test_legends_name_the_runs_and_the_kinds_of_loss(render, run, texts):
     found = [text for legend in axis.findobj(type(axis.get_legend())) for text in texts(legend.get_texts())]
     assert set(found) == {"r: 2.000", "training loss (mean of 3 lines)", "validation loss"}
     assert axis._left_title.get_text() == "Training of r"
+
+
+def test_legend_of_many_runs_is_beside_the_axes(render, run, texts):
+    runs = [run(f"r{i}", [{"step": s, "val_loss": 1.0 + i} for s in (1, 2)]) for i in range(8)]
+    figure = render(viz.loss_curves(runs))
+    (legend,) = figure.legends
+    assert texts(legend.get_texts()) == [f"r{i}: {1 + i}.000" for i in range(8)]
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=100)
+    pixels = np.asarray(Image.open(buffer).convert("L"))
+    right = pixels[:, round(figure.axes[0].get_position().x1 * pixels.shape[1]) + 5 :]
+    assert (right < 200).sum() > 1000  # lines and names of eight runs
 
 
 def test_small_loss_is_not_labeled_zero(run):

@@ -281,8 +281,8 @@ def cell_center(page, query, key):
     """The position of a cell of the matrix on the screen."""
     page.js("document.getElementById('matrix').scrollIntoView({block: 'center'})")
     box = values(page, "(r => [r.x, r.y])(document.getElementById('matrix').getBoundingClientRect())")
-    left, top, cell = values(page, "[layout.left, layout.top, layout.cell]")
-    return {"x": box[0] + left + (key + 0.5) * cell, "y": box[1] + top + (query + 0.5) * cell}
+    left, top, wide, high = values(page, "[layout.left, layout.top, layout.wide, layout.high]")
+    return {"x": box[0] + left + (key + 0.5) * wide, "y": box[1] + top + (query + 0.5) * high}
 
 
 @needs_chromium
@@ -290,7 +290,7 @@ def test_matrix_shows_the_head_with_labels_and_its_cells_can_be_read(page):
     page.mouse("#overview button", 2 * COLUMNS + 0, click=True)
     code = """[...Array(10).keys()].map(q => [...Array(10).keys()].map(k => {
         const d = document.getElementById('matrix').width / parseFloat(document.getElementById('matrix').style.width);
-        const x = (layout.left + (k + 0.5) * layout.cell) * d, y = (layout.top + (q + 0.5) * layout.cell) * d;
+        const x = (layout.left + (k + 0.5) * layout.wide) * d, y = (layout.top + (q + 0.5) * layout.high) * d;
         return [...document.getElementById('matrix').getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);
     }))"""
     darkness = 255 * 3 - np.array(values(page, code)).sum(-1)
@@ -311,7 +311,7 @@ def test_lines_connect_a_token_to_what_it_attends_to(page):
     page.mouse("#queries .token", 6, click=True)
     code = """(k => {
         const canvas = document.getElementById('lines'), d = canvas.width / parseFloat(canvas.style.width);
-        const right = parseFloat(canvas.style.width) - longest(keys) - 2, y = (k + 0.5) * 20 + 2;
+        const right = parseFloat(canvas.style.width) - room.keys - 2, y = (k + 0.5) * 20 + 2;
         const found = [...canvas.getContext('2d').getImageData((right - 3) * d, (y - 3) * d, 3, 6 * d).data];
         let most = 0;
         for (let i = 0; i < found.length; i += 4) most = Math.max(most, (found[i + 2] - found[i]) * found[i + 3] / 255);

@@ -33,16 +33,25 @@ def lab(colors, eyes="everyone"):
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
 
 
+@pytest.mark.parametrize("theme", style.THEMES.values(), ids=style.THEMES)
 @pytest.mark.parametrize("eyes", SEEN)
-def test_all_line_colors_differ(eyes):
-    points = lab(style.PALETTE, eyes)
+def test_all_line_colors_differ(eyes, theme):
+    points = lab(theme.palette, eyes)
     assert min(np.linalg.norm(a - b) for a, b in combinations(points, 2)) > 30
 
 
-def test_line_colors_differ_in_grayscale_and_from_white():
-    lightness = np.sort(lab(style.PALETTE)[:, 0])
+@pytest.mark.parametrize("theme", style.THEMES.values(), ids=style.THEMES)
+def test_line_colors_differ_in_grayscale_and_from_the_paper(theme):
+    lightness = np.sort(lab(theme.palette)[:, 0])
     assert np.diff(lightness).min() > 11
-    assert lightness.max() < 75
+    assert abs(lightness - lab([theme.paper])[0, 0]).min() > 25
+
+
+@pytest.mark.parametrize("theme", style.THEMES.values(), ids=style.THEMES)
+def test_text_has_contrast(theme):
+    paper, ink, gray = lab([theme.paper, theme.ink, theme.gray])[:, 0]
+    assert abs(ink - paper) > 80
+    assert abs(gray - paper) > 50
 
 
 def test_first_twelve_lines_differ_in_color_or_dashes():
@@ -51,11 +60,16 @@ def test_first_twelve_lines_differ_in_color_or_dashes():
     assert len({str(style.line_style(i)["linestyle"]) for i in range(4)}) == 4
 
 
-def test_weight_colors_go_from_white_to_dark_in_even_steps():
-    lightness = lab(style.WEIGHTS(np.arange(0, 256, 5)))[:, 0]
-    steps = -np.diff(lightness)
-    assert lightness[0] > 99.9
-    assert lightness[-1] < 10
+@pytest.mark.parametrize("theme", style.THEMES.values(), ids=style.THEMES)
+def test_weight_colors_go_from_the_paper_to_its_opposite(theme):
+    lightness = lab(theme.weights(np.arange(0, 256, 5)))[:, 0]
+    assert abs(lightness[0] - lab([theme.paper])[0, 0]) < 0.1
+    assert abs(lightness[-1] - lightness[0]) > 88
+    assert (np.sign(np.diff(lightness)) == np.sign(lightness[-1] - lightness[0])).all()
+
+
+def test_weight_colors_have_even_steps_of_lightness():
+    steps = -np.diff(lab(style.WEIGHTS(np.arange(0, 256, 5)))[:, 0])
     assert steps.min() > 0.8 * steps.mean()
     assert steps.max() < 1.2 * steps.mean()
 
@@ -157,7 +171,10 @@ def test_lists_arrays_and_tensors_become_float64_arrays():
     np.testing.assert_array_equal(style.array([Tensor([1, 2]), Tensor([3, 4])], "x"), [[1, 2], [3, 4]])
 
 
-@pytest.mark.parametrize("bad", [[], [1, np.nan], [np.inf], [[1], [1, 2]], "text"])
+@pytest.mark.parametrize(
+    "bad",
+    [[], [1, np.nan], [np.inf], [[1], [1, 2]], "text", "1.5", ["1", "2"], [None], [1 + 2j], np.array([1j]), {"a": 1}],
+)
 def test_values_that_are_not_finite_numbers_are_an_error(bad):
     with pytest.raises(ValueError, match="`weights` must"):
         style.array(bad, "weights")
@@ -185,6 +202,18 @@ def test_saved_figure_has_200_pixels_per_inch_and_can_be_svg(tmp_path):
     assert "<svg" in (tmp_path / "x.svg").read_text(encoding="utf-8")
 
 
+def test_dark_theme_holds_for_the_whole_figure_and_ends_with_the_block(render):
+    with viz.theme("dark"):
+        figure = viz.next_token_bars([0.5, 0.5], title="Title")
+    assert to_rgb(figure.get_facecolor()) == to_rgb(style.DARK.paper)
+    (axis,) = render(figure).axes
+    assert axis.patches[0].get_facecolor()[:3] == to_rgb(style.DARK.palette[0])
+    assert {label.get_color() for label in axis.get_xticklabels()} == {style.DARK.ink}
+    assert to_rgb(viz.next_token_bars([1.0]).get_facecolor()) == (1, 1, 1)
+    with pytest.raises(ValueError, match="`theme` must be one of light, dark, got 'pink'"), viz.theme("pink"):
+        pass
+
+
 def test_every_figure_has_the_common_look_and_leaves_the_settings_of_the_user(render):
     before = dict(matplotlib.rcParams)
     figure = render(viz.next_token_bars([0.5, 0.5], title="Title"))
@@ -194,4 +223,4 @@ def test_every_figure_has_the_common_look_and_leaves_the_settings_of_the_user(re
     assert axis._left_title.get_text() == "Title"
     assert axis._left_title.get_weight() == "bold"
     assert not axis.spines["top"].get_visible()
-    assert axis.get_xticklabels()[0].get_color() == style.INK
+    assert axis.get_xticklabels()[0].get_color() == style.LIGHT.ink

@@ -15,7 +15,7 @@ import torch
 from .errors import check_choice, invalid
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MIN_SPEEDUP = 1.2  # bfloat16 rounds to 8 bits, so it has to be clearly faster before `auto` chooses it
+MIN_SPEEDUP = 1.2  # bfloat16 rounds to 8 bits, so it must be clearly faster before `auto` chooses it
 
 # A matmul in bfloat16 ends the process on virtual machines that announce AMX and do not provide it, so it is tried in
 # a process of its own. CPU time, one thread, the best of several: what else the machine does matters little.
@@ -46,7 +46,7 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ValueError, TypeError):
+    except (RuntimeError, AssertionError, ValueError, TypeError):
         raise invalid("device", "be auto or a device that PyTorch can use on this machine", name) from None
     return device
 

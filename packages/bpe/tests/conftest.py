@@ -1,12 +1,12 @@
-"""What several test files share: the engines, tokenizers trained here, tiktoken's patterns, hostile text."""
+"""Fixtures of several test files: engines, tokenizers trained here, tiktoken's patterns, hostile text."""
 
 import bpe
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-settings.register_profile("house", deadline=None)
-settings.load_profile("house")
+settings.register_profile("bpe", deadline=None)
+settings.load_profile("bpe")
 
 FRAGMENTS = [
     *" '\n\t\r/-_.!?0aAsZé", "  ", "\r\n", "'s", "'S", "'ll", "'re", "'ſ", "''", "the", " the", "The",
@@ -20,26 +20,26 @@ FRAGMENTS = [
 
 
 def hostile_text(max_size=30):
-    """Text of what tokenizers get wrong, mixed with any characters at all."""
+    """Text of fragments that tokenizers get wrong, mixed with arbitrary characters."""
     anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
     return st.lists(st.sampled_from(FRAGMENTS) | anything, max_size=max_size).map("".join)
 
 
 @pytest.fixture(scope="session")
 def texts():
-    """The strategy that draws hostile text."""
+    """The hypothesis strategy for hostile text."""
     return hostile_text
 
 
 @pytest.fixture(params=["python", "numba"], scope="session")
 def engine(request):
-    """Each engine in turn."""
+    """Each engine."""
     return request.param
 
 
 @pytest.fixture(scope="session")
 def topics():
-    """Some text that is on every machine."""
+    """Text that every machine has: Python's documentation."""
     from bpe.demo import documentation
 
     return documentation()
@@ -47,7 +47,7 @@ def topics():
 
 @pytest.fixture(scope="session")
 def patterns():
-    """tiktoken's own patterns, by our names for them."""
+    """The patterns of tiktoken, by the names of this package."""
     import tiktoken_ext.openai_public as published
 
     with pytest.MonkeyPatch.context() as patch:
@@ -61,7 +61,7 @@ def patterns():
 
 @pytest.fixture(scope="session")
 def trained(topics):
-    """By pattern: the ranks of a small vocabulary trained here, with some words of other scripts."""
+    """Pattern -> ranks of a small vocabulary trained here, with some words in other scripts."""
     more = ["日本語の語 日本 한국어 naïve Ωμέγα क्षि 😀😀 ñandú ½ ٣٣ " * 3]
     return {
         pattern: bpe.train_from_iterator([*topics[:25], *more], vocab_size=1500, pattern=pattern, engine="python").ranks
@@ -71,7 +71,7 @@ def trained(topics):
 
 @pytest.fixture(scope="session")
 def make(trained):
-    """`make("gpt2", "python")`: the tokenizer trained here, on an engine; one of each is kept."""
+    """`make("gpt2", "python")`: a tokenizer trained here, on an engine; each is built once."""
     made = {}
 
     def tokenizer(pattern, engine):
@@ -87,7 +87,7 @@ def make(trained):
 
 @pytest.fixture(scope="session")
 def oracle(trained, patterns):
-    """`oracle("gpt2")`: tiktoken over the same ranks."""
+    """`oracle("gpt2")`: tiktoken with the same ranks."""
     import tiktoken
 
     def encoding(pattern):

@@ -1,8 +1,8 @@
-"""The mistakes people make in a tokenizer, each as one change to a line; the suite has to notice every one."""
+"""Common mistakes in a tokenizer, each as a change to one line; the test suite must detect every one."""
 
 from mutation import Mutant
 
-PARITY = "test_parity.py::test_trained_ranks_give_tiktoken_s_ids"
+PARITY = "test_parity.py::test_trained_ranks_give_the_ids_of_tiktoken"
 POINTS = "test_parity.py::test_splits_of_code_points_whose_class_depends_on_the_unicode_version"
 ALGORITHM = "test_training.py::test_algorithm_1_of_the_paper"
 SPECIAL = "test_special.py"
@@ -10,35 +10,35 @@ SPECIAL = "test_special.py"
 MUTANTS = [
     Mutant(
         "merge.py", "i = pair_ranks.index(best)", "i = len(pair_ranks) - 1 - pair_ranks[::-1].index(best)",
-        "of equal pairs the rightmost is merged first", "test_decoding.py::test_the_heap_and_the_scan_merge_alike",
+        "of equal pairs the rightmost is merged first", "test_decoding.py::test_heap_and_scan_give_the_same_merges",
     ),
     Mutant(
         "merge.py", "if middle == 0 or middle >= stop or end[middle] != stop:", "if middle == 0:",
-        "the heap merges pairs that are no more", "test_decoding.py::test_the_heap_and_the_scan_merge_alike",
+        "the heap merges outdated pairs", "test_decoding.py::test_heap_and_scan_give_the_same_merges",
     ),
     Mutant(
-        "merge.py", "push(before[start], stop)", "pass", "the left neighbor of a merge is not looked at again",
-        "test_decoding.py::test_the_heap_and_the_scan_merge_alike",
+        "merge.py", "push(before[start], stop)", "pass", "the left neighbor of a merge is not updated",
+        "test_decoding.py::test_heap_and_scan_give_the_same_merges",
     ),
     Mutant(
         "merge.py", "for candidate in dropped:", "for candidate in ():",
-        "dropout leaves a merge out for good, not for one step",
-        "test_decoding.py::test_dropout_draws_each_split_as_often_as_algorithm_1_says",
+        "dropout drops a merge for the rest of the word, not for one step",
+        "test_decoding.py::test_dropout_samples_each_split_with_the_probability_of_algorithm_1",
     ),
     Mutant(
         "pretokenize.py", "if not stand_ins.keys().isdisjoint(map(ord, set(text))):", "if False:",
-        "letters as the installed regex knows them", POINTS,
+        "letters as the installed regex classifies them", POINTS,
     ),
     Mutant(
         "pretokenize.py", r"ll|ve|re)| ?\p{L}+|", r"ll|ve|re)|\p{L}+|", "a word does not take the space before it", PARITY,
     ),
     Mutant(
         "pretokenize.py", r"|\s+(?![\s\S])|\s*[\r\n]", r"|\s*[\r\n]",
-        "cl100k as it was published first, not as tiktoken has it", PARITY,
+        "cl100k as first published, not as in tiktoken", PARITY,
     ),
     Mutant(
         "pretokenize.py", "cuts += (match.start(), match.end())", "cuts += (match.end(),)",
-        "what a pattern leaves out sticks to the next piece", "test_parity.py::test_a_pattern_that_leaves_text_out",
+        "unmatched text is attached to the next pre-token", "test_parity.py::test_text_that_a_pattern_does_not_match_is_kept",
     ),
     Mutant(
         "pretokenize.py", "0x21 <= data[offset - 1] < 0x7F or", "data[offset - 1] < 0x7F or",
@@ -48,18 +48,18 @@ MUTANTS = [
         "pretokenize.py", "if not text[offset - 1].isspace():", "if True:",
         "texts are cut inside a run of spaces", "test_files.py",
     ),
-    Mutant("training/corpus.py", "if name in around:", "if False:", "files are cut through a special token", "test_files.py"),
+    Mutant("training/corpus.py", "if name in around:", "if False:", "files are cut inside a special token", "test_files.py"),
     Mutant(
         "training/merges.py", "count_of[symbol[h], left] -= weight", "pass",
         "the pair before a merge keeps its count", ALGORITHM,
     ),
     Mutant(
         "training/merges.py", "self.weight += [count] * len(word)", "self.weight += [1] * len(word)",
-        "a merge changes counts by one, however frequent the word is", ALGORITHM,
+        "a merge changes counts by one, not by the frequency of the word", ALGORITHM,
     ),
     Mutant(
         "training/merges.py", 'current_tie = key(pair) if ties == "first" else tie', "current_tie = tie",
-        "the first place of a pair is not looked up anew", ALGORITHM,
+        "the first position of a pair is not updated", ALGORITHM,
     ),
     Mutant(
         "training/merges.py", "return lambda pair: pair", "return lambda pair: (-pair[0], -pair[1])",
@@ -67,68 +67,68 @@ MUTANTS = [
     ),
     Mutant(
         "training/merges.py", '.translate(reverse) + "\\u0100"', ".translate(reverse)",
-        "ties by bytes: of two strings the prefix counts as greater", ALGORITHM,
+        "ties by bytes: a prefix counts as greater", ALGORITHM,
     ),
     Mutant(
         "training/merges.py", "if count < min_frequency or", "if count <= min_frequency or",
-        "min_frequency: pairs that reach it are left out", "test_training.py::test_min_frequency_and_running_out",
+        "min_frequency: pairs that reach it are not merged", "test_training.py::test_training_ends_at_min_frequency_or_without_pairs",
     ),
     Mutant(
         "training/api.py", "special.assign_ids(names, BYTES + len(merges))",
         "special.assign_ids(names, BYTES + num_merges)",
-        "special tokens are numbered as if the pairs had not run out",
+        "special tokens are numbered as if no pairs were missing",
         "test_training.py::test_special_tokens_are_cut_out_of_the_texts",
     ),
     Mutant(
         "training/api.py", '(name is None and ties == "ids")', "False", "ties by ids with another order of bytes",
-        "test_training.py::test_hugging_face_s_vocabulary_on_what_is_on_every_machine",
+        "test_training.py::test_vocabulary_equals_hugging_face_on_python_documentation",
     ),
     Mutant(
         "training/count.py", "mine.get(pretoken, 0) + count", "max(mine.get(pretoken, 0), count)", "counts of parts do not add up",
-        "test_training.py::test_counts_of_parts_add_up_to_the_counts_of_the_whole",
+        "test_training.py::test_counts_of_parts_add_up",
     ),
     Mutant(
-        "byte_unicode.py", "*range(0xAE, 0x100)", "*range(0xAD, 0x100)", "the soft hyphen as its own letter",
-        "test_decoding.py::test_printable_bytes_are_those_of_gpt2_and_have_an_inverse",
+        "byte_unicode.py", "*range(0xAE, 0x100)", "*range(0xAD, 0x100)", "the soft hyphen as its own character",
+        "test_decoding.py::test_printable_bytes_equal_those_of_gpt2_and_round_trip",
     ),
     Mutant("special.py", "key=len, reverse=True", "key=len", "the shorter special token is found first", SPECIAL),
     Mutant(
         "special.py", 'known - allowed if disallowed_special == "all"', 'frozenset() if disallowed_special == "all"',
-        "special tokens in a text are read as text by default", SPECIAL,
+        "special tokens are encoded as text by default", SPECIAL,
     ),
     Mutant(
         "encoding.py", "ids += self.encode_ordinary(part.text)",
         'ids += self.encode(part.text, allowed_special="all")',
-        "untrusted text can say special tokens", SPECIAL,
+        "untrusted text can inject special tokens", SPECIAL,
     ),
     Mutant(
         "decoding.py", "max(0, length - (0x80 <= token[0] < 0xC0))", "length",
-        "a token that begins inside a character begins after it",
-        "test_decoding.py::test_any_ids_decode_as_tiktoken_decodes_them",
+        "a token that starts inside a character gets the next offset",
+        "test_decoding.py::test_any_ids_decode_as_in_tiktoken",
     ),
     Mutant(
         "decoding.py", 'getincrementaldecoder("utf-8")(errors)', 'getincrementaldecoder("latin-1")(errors)',
-        "a stream does not wait for whole characters",
-        "test_decoding.py::test_a_stream_gives_the_text_as_soon_as_it_is_certain",
+        "a stream does not wait for complete characters",
+        "test_decoding.py::test_a_stream_returns_complete_characters_only",
     ),
     Mutant(
         "token_file.py", "vocab_size <= 1 << 16", "vocab_size <= 1 << 17",
-        "ids that need more are cut to two bytes", "test_files.py",
+        "ids above 65,535 are cut to two bytes", "test_files.py",
     ),
     Mutant(
         "vocabulary.py", "byte_pair_merge(token, ranks, below=rank)", "byte_pair_merge(token, ranks)",
-        "merges are looked for with the token itself allowed",
-        "test_formats.py::test_merges_are_found_again_from_ranks",
+        "a token counts as one of its own parts",
+        "test_formats.py::test_merges_are_recovered_from_ranks",
     ),
     Mutant(
         "formats/huggingface.py", '{**_BYTE_LEVEL, "use_regex": True}', "_BYTE_LEVEL",
         "the exported file lacks its pattern",
-        "test_formats.py::test_hugging_face_loads_what_we_write_and_gives_the_same_ids",
+        "test_formats.py::test_hugging_face_loads_exported_files_and_gives_the_same_ids",
     ),
     Mutant(
         "engines/python.py", "ids = merged_ids(pretoken.encode(), self.ranks)",
         "ids = tuple(self.ranks[t] for t in byte_pair_merge(pretoken.encode(), self.ranks))",
-        "a pre-token that is a token is not looked up whole",
+        "a pre-token that is a token is merged instead of looked up",
         "test_formats.py::test_a_vocabulary_that_merges_cannot_express_is_saved_and_exported",
     ),
 ]  # fmt: skip

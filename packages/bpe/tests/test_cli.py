@@ -1,4 +1,4 @@
-"""The command line, as a process of its own; what it refuses, too."""
+"""The command line in a separate process, and what it refuses."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def place(tmp_path_factory, topics):
     return folder
 
 
-def test_train_encode_decode(place, engine):
+def test_train_encode_and_decode_round_trip(place, engine):
     said = good("encode", "a.txt", "--tokenizer", "t.json", "--out", "a.bin", "--engine", engine, cwd=place)
     tok = bpe.Tokenizer.load(place / "t.json", engine="python")
     expected = tok.encode((place / "a.txt").read_bytes().decode())
@@ -53,7 +53,7 @@ def test_train_encode_decode(place, engine):
     assert (place / "again.txt").read_bytes() == (place / "a.txt").read_bytes()
 
 
-def test_special_tokens_in_a_file(place):
+def test_special_tokens_in_a_file_are_refused_allowed_or_text(place):
     (place / "s.txt").write_text("a<|endoftext|>")
     refused = run("encode", "s.txt", "--tokenizer", "t.json", cwd=place)
     assert refused.returncode == 2
@@ -76,7 +76,7 @@ def test_counting_in_parts_trains_the_same_tokenizer(place):
     assert (place / "parts.json").read_bytes() == (place / "whole.json").read_bytes()
 
 
-def test_inspect(place):
+def test_inspect_prints_tokens_and_writes_a_page(place):
     said = good("inspect", "--tokenizer", "t.json", "--text", "the <b>\n", "--html", "page.html", cwd=place)
     assert said.replace("|", "") == "the <b>\n\n"
     page = (place / "page.html").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def test_inspect(place):
     good("inspect", "b.txt", "--tokenizer", "t.json", cwd=place)
 
 
-def test_colours_end_before_each_line_does():
+def test_colors_end_before_each_line_feed():
     from bpe.visualize import terminal_tokens
 
     tok = bpe.train_from_iterator(["a\n\nb"], vocab_size=257, engine="python")
@@ -97,7 +97,7 @@ def test_colours_end_before_each_line_does():
     assert terminal_tokens(tok, "a\n\nb", color=False).replace("|", "") == "a\n\nb"
 
 
-def test_convert(place):
+def test_convert_round_trips_between_all_formats(place):
     for to in ("huggingface", "openai", "tiktoken"):
         files = good("convert", "t.json", "--to", to, "--out", f"as-{to}", cwd=place).split()
         assert files
@@ -110,7 +110,7 @@ def test_convert(place):
     good("convert", "as-tiktoken", "--to", "native", "--out", "x.json", "--pattern", "gpt2", cwd=place)
 
 
-def test_demo_tells_its_story(engine):
+def test_demo_prints_each_step(engine):
     said = good("demo", "--vocab-size", 400, "--engine", engine)
     for part in ("merge     0", "Longest tokens", "bytes per token", "256 ids: 1.00", engine):
         assert part in said
@@ -142,7 +142,7 @@ def test_demo_tells_its_story(engine):
         (["demo", "--vocab-size", "3"], "vocab_size"),
     ],
 )
-def test_bad_input_is_one_line_on_stderr_and_2(place, arguments, named):
+def test_bad_input_is_one_error_line_and_status_2(place, arguments, named):
     (place / "latin1.txt").write_bytes(b"caf\xe9")
     (place / "odd.bin").write_bytes(b"abc")
     (place / "far.bin").write_bytes(b"\xff\xff")
@@ -156,7 +156,7 @@ def test_bad_input_is_one_line_on_stderr_and_2(place, arguments, named):
     assert sorted(p.name for p in place.iterdir()) == before
 
 
-def test_a_reader_that_goes_away_is_no_error(place):
+def test_a_closed_pipe_is_not_an_error(place):
     done = subprocess.run(
         f"{sys.executable} -m bpe demo --vocab-size 300 --engine python | head -1",
         shell=True, capture_output=True, text=True, check=False,

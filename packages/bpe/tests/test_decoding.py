@@ -1,4 +1,4 @@
-"""Decoding: bytes, text, offsets, pieces, streams; and ids that are none."""
+"""Decoding: bytes, text, offsets, printable tokens, streams, and unknown ids."""
 
 import pickle
 import random
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as HuggingFace
 IDS = st.lists(st.integers(0, 1501), max_size=40)
 
 
-def test_any_ids_decode_as_tiktoken_decodes_them(make, oracle, engine):
+def test_any_ids_decode_as_in_tiktoken(make, oracle, engine):
     tok, live = make("gpt2", engine), oracle("gpt2")
 
     @given(IDS)
@@ -90,7 +90,7 @@ def test_what_is_not_an_integer_is_a_clear_error(make, engine, wrong):
             call(wrong)
 
 
-def test_a_stream_gives_the_text_as_soon_as_it_is_certain(make, engine):
+def test_a_stream_returns_complete_characters_only(make, engine):
     tok = make("gpt2", engine)
     text = "naïve 日本 😀 end"
     stream = tok.stream_decoder()
@@ -106,7 +106,7 @@ def test_a_stream_gives_the_text_as_soon_as_it_is_certain(make, engine):
     assert stream.push(bytes_only[0]) == "n"
 
 
-def test_streams_equal_decode_whatever_the_ids(make):
+def test_streams_equal_decode_for_any_ids(make):
     tok = make("gpt2", "python")
 
     @given(IDS)
@@ -117,7 +117,7 @@ def test_streams_equal_decode_whatever_the_ids(make):
     check()
 
 
-def test_offsets_are_those_of_hugging_face(make, engine, tmp_path, texts):
+def test_offsets_equal_those_of_hugging_face(make, engine, tmp_path, texts):
     tok = make("gpt2", engine)
     tok.export(tmp_path, "huggingface")
     live = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
@@ -131,19 +131,19 @@ def test_offsets_are_those_of_hugging_face(make, engine, tmp_path, texts):
         assert [data[a:b] for a, b in ours.byte_spans] == tokens
         assert all(token in text[a:b].encode() for token, (a, b) in zip(tokens, ours.char_spans, strict=True))
         theirs = live.encode(text)
-        if theirs.ids == ours.ids:  # its regular expressions know another Unicode
+        if theirs.ids == ours.ids:  # its regular expressions use another Unicode version
             assert ours.char_spans == theirs.offsets
 
     check()
     assert tok.encode_with_offsets("é語", disallowed_special=()).char_spans[0][0] == 0
 
 
-def test_pieces_are_readable_letters(make):
+def test_pieces_are_printable(make):
     tok = make("gpt2", "python")
     assert tok.pieces(tok.encode(" the\n<|endoftext|>", allowed_special="all")) == ["Ġthe", "Ċ", "<|endoftext|>"]
 
 
-def test_printable_bytes_are_those_of_gpt2_and_have_an_inverse():
+def test_printable_bytes_equal_those_of_gpt2_and_round_trip():
     letters = bpe.bytes_to_unicode()
     assert len(set(letters.values())) == 256
     assert [letters[b] for b in b" \n\t\x00\x7f\xa0\xadA!\xff"] == list("ĠĊĉĀġłŃA!ÿ")
@@ -186,7 +186,7 @@ def test_pickling_keeps_everything(make, engine):
     assert again.encode("same ids") == tok.encode("same ids")
 
 
-def test_the_heap_and_the_scan_merge_alike(make):
+def test_heap_and_scan_give_the_same_merges(make):
     ranks = make(None, "python").ranks
 
     @given(st.text("the an in= \n日", min_size=1, max_size=120).map(str.encode))
@@ -198,7 +198,7 @@ def test_the_heap_and_the_scan_merge_alike(make):
     check()
 
 
-def test_dropout_of_nothing_and_of_everything(make):
+def test_dropout_0_merges_all_and_dropout_1_merges_nothing(make):
     ranks = make("gpt2", "python").ranks
 
     @given(st.binary(min_size=1, max_size=80), st.integers(0, 99))
@@ -210,8 +210,8 @@ def test_dropout_of_nothing_and_of_everything(make):
     check()
 
 
-def test_dropout_draws_each_split_as_often_as_algorithm_1_says():
-    """abc with merges ab, then bc, abc: walk through the tosses of 1910.13267's algorithm by hand."""
+def test_dropout_samples_each_split_with_the_probability_of_algorithm_1():
+    """The word abc with the merges ab, bc, abc: probabilities of 1910.13267, algorithm 1, computed by hand."""
     ranks = {bytes([b]): b for b in range(256)} | {b"ab": 256, b"bc": 257, b"abc": 258}
     p, n = 0.4, 20000
     rng = random.Random(1)
@@ -230,7 +230,7 @@ def test_dropout_draws_each_split_as_often_as_algorithm_1_says():
         assert abs(seen[split] - n * share) < 5 * (n * share * (1 - share)) ** 0.5
 
 
-def test_dropout_of_a_text(make, engine):
+def test_dropout_on_a_text_round_trips(make, engine):
     tok = make("gpt2", engine)
     text = "the interpreter and the statement"
     assert tok.encode_with_dropout(text, 0.0, random.Random(0)) == tok.encode(text)

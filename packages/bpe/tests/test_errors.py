@@ -1,4 +1,4 @@
-"""Hostile input: naughty strings, broken UTF-8, endless runs, a megabyte without a space, and much drawn text."""
+"""Hostile input: naughty strings, broken UTF-8, long runs, a megabyte without a space, bad types, random text."""
 
 import json
 import random
@@ -24,7 +24,7 @@ def test_the_big_list_of_naughty_strings(pattern, make, engine, oracle, data_fil
 
 
 def utf8_tests(path):
-    """The cases of utf8tests.txt: bytes, and what decoding them with replacement gives."""
+    """The cases of utf8tests.txt: bytes, and their text when decoded with replacement."""
     for line in path.read_text(encoding="ascii").splitlines():
         if not line or line.startswith("#"):
             continue
@@ -73,7 +73,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_long_runs(pattern, make, engine, oracle):
+def test_long_runs_have_the_ids_of_tiktoken(pattern, make, engine, oracle):
     tok, live = make(pattern, engine), oracle(pattern)
     for run in RUNS:
         for end in ("", "x", " "):
@@ -82,8 +82,8 @@ def test_long_runs(pattern, make, engine, oracle):
 
 
 @pytest.mark.parametrize("run", ["a", "ab c", " ", "7", "!?", "日", "\n"])
-def test_a_megabyte_of_one_thing(run, make, engine):
-    """In time linear but for a logarithm: quadratic time would be hours."""
+def test_a_megabyte_of_one_character_round_trips(run, make, engine):
+    """O(n log n); quadratic time would be hours."""
     tok = make("gpt2", engine)
     text = run * (1_000_000 // len(run.encode()))
     ids = tok.encode_to_numpy(text)
@@ -97,8 +97,8 @@ def test_a_megabyte_in_one_pre_token_has_the_right_ids(make, engine, oracle):
     assert make("gpt2", engine).encode_ordinary(text) == oracle("gpt2").encode_ordinary(text)
 
 
-def test_the_work_of_merging_grows_like_n_log_n():
-    """Counted in look-ups, not in seconds."""
+def test_merging_takes_n_log_n_lookups():
+    """Counted in lookups, not in seconds."""
 
     class Counting(dict):
         asked = 0
@@ -122,7 +122,7 @@ ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_20000_drawn_texts_and_10000_byte_strings(pattern, make, engine, oracle, texts):
+def test_20000_random_texts_and_10000_byte_strings(pattern, make, engine, oracle, texts):
     """Over three patterns and two engines: 120,000 texts and 60,000 byte strings."""
     tok, live = make(pattern, engine), oracle(pattern)
 
@@ -143,8 +143,8 @@ def test_20000_drawn_texts_and_10000_byte_strings(pattern, make, engine, oracle,
 
 
 @pytest.mark.slow
-def test_100000_hostile_strings_with_gpt_2_s_vocabulary(engine, data_file):
-    """The pool of the trials: fragments joined at random, and characters of all planes."""
+def test_100000_hostile_strings_with_the_vocabulary_of_gpt2(engine, data_file):
+    """Fragments joined at random, and characters of all planes."""
     data_file("tokenizer/encoder.json")
     tok, live = bpe.get_encoding("gpt2", engine=engine), tiktoken.get_encoding("gpt2")
     rng = random.Random(5)

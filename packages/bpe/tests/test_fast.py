@@ -1,4 +1,4 @@
-"""The compiled engine by itself: what its blocks, tables and caches could get wrong."""
+"""The compiled engine: its blocks, tables and caches."""
 
 import os
 import random
@@ -41,7 +41,7 @@ def test_text_of_every_length_around_a_block(pattern, encoders, oracle, topics):
 @pytest.mark.parametrize(
     "unit", ["a", "!", "\n", "。", "。\n", "日\n", "a\u3000", "1", "\u00a0", " \n", "!\n", "x'S", "\r\n a"]
 )
-def test_blocks_are_cut_where_nothing_changes(pattern, unit, encoders, oracle):
+def test_block_boundaries_do_not_change_the_split(pattern, unit, encoders, oracle):
     for filler in ("", "b", " "):
         text = filler + unit * (40_000 // len(unit.encode()))
         if unit in "!\n" and pattern == "gpt2":
@@ -52,25 +52,27 @@ def test_blocks_are_cut_where_nothing_changes(pattern, unit, encoders, oracle):
         small = text[:400]
         assert encoders[pattern].encode(small.encode()).tolist() == oracle(pattern).encode_ordinary(small)
         assert ends[-1] == len(text.encode())
-        assert len(set(np.diff(ends[20:-20]).tolist()) - set(np.diff(ends[20:200]).tolist())) == 0  # as it began
+        assert (
+            len(set(np.diff(ends[20:-20]).tolist()) - set(np.diff(ends[20:200]).tolist())) == 0
+        )  # the same lengths as at the start
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 14, 15, 16, 17, 23, 63, 64, 65, 66, 255, 256, 257, 300])
-def test_pieces_of_every_length_merge_alike(length, trained, encoders, oracle):
+def test_pretokens_of_every_length_have_the_ids_of_tiktoken(length, trained, encoders, oracle):
     draw = random.Random(length)
     text = " ".join("".join(draw.choices("etaoinshr", k=length)) for _ in range(300))
-    for _ in range(2):  # new at first, then from the cache
+    for _ in range(2):  # first merged, then from the cache
         assert encoders["gpt2"].encode(text.encode()).tolist() == oracle("gpt2").encode_ordinary(text)
 
 
-def test_the_cache_forgets_and_learns_again(trained, oracle):
+def test_a_full_cache_is_emptied_and_refilled(trained, oracle):
     encoder = fast.NumbaEncoder(trained["gpt2"], "gpt2")
     draw = random.Random(0)
     words = [" " + "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(200_000)]
     theirs = oracle("gpt2")
     sample = "".join(words[:2000])
     expected = theirs.encode_ordinary(sample)
-    for k in range(6):  # six times 200,000 new pieces do not fit
+    for k in range(6):  # six times 200,000 new pre-tokens do not fit
         fresh = "".join(words).replace("a", "abcdef"[k])
         assert encoder.decode(encoder.encode(fresh.encode())) == fresh.encode()
         assert encoder.encode(sample.encode()).tolist() == expected
@@ -80,7 +82,7 @@ def test_the_cache_forgets_and_learns_again(trained, oracle):
 
 
 @pytest.mark.parametrize("token", ["xyz", "12345678901234567890", "日本語日本語日本語", " " * 40])
-def test_a_token_that_no_merge_makes(token):
+def test_a_token_that_no_merge_forms(token):
     ranks = BYTES | {token.encode(): 256}
     encoder = fast.NumbaEncoder(ranks, "gpt2")
     theirs = tiktoken.Encoding("x", pat_str=r"[^|]+|\|", mergeable_ranks=ranks, special_tokens={})
@@ -91,7 +93,7 @@ def test_a_token_that_no_merge_makes(token):
         assert encoder.decode(ids) == text.encode()
 
 
-def test_ids_need_not_follow_one_another():
+def test_ids_may_have_holes():
     ranks = BYTES | {b"ab": 1000, b"abc": 2_000_000, b"bc": 3000}
     encoder = fast.NumbaEncoder(ranks, "gpt2")
     assert encoder.encode(b"abc bc ab").tolist() == [2_000_000, 32, 3000, 32, 1000]
@@ -112,12 +114,12 @@ def test_ids_need_not_follow_one_another():
         (BYTES | {b"x" * 300: 256}, "that no merge forms"),
     ],
 )
-def test_vocabularies_that_are_refused(ranks, message):
+def test_unsupported_vocabularies_are_refused(ranks, message):
     with pytest.raises(ValueError, match=message):
         fast.NumbaEncoder(ranks, "gpt2")
 
 
-def test_wrong_arguments(encoders):
+def test_bad_arguments_are_named(encoders):
     with pytest.raises(ValueError, match="pattern"):
         fast.NumbaEncoder(BYTES, "gpt3")
     with pytest.raises(ValueError, match="pattern"):
@@ -133,14 +135,14 @@ def test_wrong_arguments(encoders):
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=30))
 @settings(max_examples=100)
-def test_given_pieces_are_encoded_one_by_one(encoders, pieces):
+def test_given_pretokens_are_encoded_one_by_one(encoders, pieces):
     ends = np.cumsum([len(p) for p in pieces]).astype(np.int64) if pieces else []
     plain = encoders[None]
     expected = [i for p in pieces for i in plain.encode(p).tolist()]
     assert plain.encode_pretokens(b"".join(pieces), ends).tolist() == expected
 
 
-def test_large_given_pieces(encoders):
+def test_large_given_pretokens(encoders):
     plain = encoders[None]
     pieces = [b"ab" * 30_000, b"c", b"d" * layout.BLOCK, b"e" * (layout.BLOCK + 1), b"f"]
     ids = plain.encode_pretokens(b"".join(pieces), np.cumsum([len(p) for p in pieces]))
@@ -148,9 +150,9 @@ def test_large_given_pieces(encoders):
 
 
 @pytest.mark.parametrize("pattern", [*PATTERNS, None])
-def test_every_way_to_encode_gives_the_same(pattern, encoders, topics):
+def test_all_encode_methods_give_the_same_ids(pattern, encoders, topics):
     encoder = encoders[pattern]
-    documents = ["", "hel", "lo", *topics[:40], "", "a", "日本" * 9000]  # "hello" is one piece, here it is two
+    documents = ["", "hel", "lo", *topics[:40], "", "a", "日本" * 9000]  # "hello" is one pre-token, here it is two
     texts = [document.encode() for document in documents]
     each = [encoder.encode(t).tolist() for t in texts]
     assert [encoder.encode_to_list(t) for t in texts] == each
@@ -162,7 +164,7 @@ def test_every_way_to_encode_gives_the_same(pattern, encoders, topics):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_counts_are_those_of_the_split(pattern, encoders, topics):
+def test_counts_equal_those_of_the_split(pattern, encoders, topics):
     counter = fast.PretokenCounter(pattern)
     expected = Counter()
     rare = " ".join(str(k) for k in range(60_000)) + " " + " ".join("x" * (k % 90) + str(k) for k in range(3000))
@@ -171,10 +173,10 @@ def test_counts_are_those_of_the_split(pattern, encoders, topics):
         ends = encoders[pattern].split(data).tolist()
         expected.update(data[i:j] for i, j in zip([0, *ends], ends, strict=False))
         counter.add(data)
-    assert list(counter.counts().items()) == list(expected.items())  # in the order first seen, too
+    assert list(counter.counts().items()) == list(expected.items())  # also the same order
 
 
-def test_training_from_a_counter_or_from_its_counts_is_the_same(topics):
+def test_training_from_a_counter_equals_training_from_its_counts(topics):
     counter = fast.PretokenCounter("gpt2")
     counter.add("\n".join(topics).encode())
     done = []
@@ -189,7 +191,7 @@ def run(code, **environment):
     return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
 
 
-def test_neither_importing_nor_using_it_imports_numba(encoders):
+def test_neither_import_nor_use_imports_numba(encoders):
     code = """
 import sys, bpe
 assert not {"numba", "llvmlite"} & set(sys.modules), "imported at once"
@@ -200,7 +202,7 @@ print(NumbaEncoder({bytes([b]): b for b in range(256)}, "gpt2").encode(b"hi").to
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_damaged_or_cannot_be_written(tmp_path):
+def test_a_damaged_or_unwritable_cache_folder(tmp_path):
     code = "from bpe.fast.aot import entry_point; print(bool(entry_point('decode')))"
     first = run(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert first.stderr == "compiling the encoder for this machine; this happens once and takes some seconds\n"

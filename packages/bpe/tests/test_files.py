@@ -1,4 +1,4 @@
-"""Files larger than memory: cut only where the ids cannot notice."""
+"""Files larger than memory: cut only where the ids do not change."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_every_cut_that_is_called_safe_is_one(pattern, texts):
+def test_every_safe_cut_keeps_the_split(pattern, texts):
     split = Splitter(pattern)
 
     @given(texts(), st.integers(0, 60))
@@ -67,7 +67,7 @@ def test_special_tokens_are_not_cut_through(make, engine, tmp_path):
         list(bpe.encode_file(tok, path, chunk_bytes=40))
 
 
-def test_a_file_that_is_not_utf_8_is_refused_with_the_place(make, tmp_path):
+def test_a_file_that_is_not_utf8_is_refused_with_the_offset(make, tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"good text " * 300 + b"caf\xe9 " + b"good text " * 300)
     with pytest.raises(ValueError, match=r"a\.txt: byte 3003 is not UTF-8") as error:
@@ -85,11 +85,11 @@ def test_spans_cover_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(("n_vocab", "dtype"), [(257, "<u2"), (65536, "<u2"), (65537, "<u4"), (200019, "<u4")])
-def test_ids_take_two_bytes_while_they_fit(n_vocab, dtype):
+def test_ids_are_uint16_while_they_fit(n_vocab, dtype):
     assert token_file.dtype_for(n_vocab).str == dtype
 
 
-def test_ids_are_written_with_what_they_are(make, engine, tmp_path):
+def test_a_token_file_has_a_description(make, engine, tmp_path):
     (tmp_path / "a.txt").write_text("the statement " * 90)
     for special, dtype in (({}, "<u2"), ({"<far>": 70000}, "<u4")):
         tok = make("gpt2", engine).with_special_tokens(special)
@@ -113,7 +113,7 @@ def test_a_failed_encoding_leaves_no_file(make, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_counting_a_little_of_a_long_text_is_enough(make, engine):
+def test_encode_up_to_reads_only_the_start_of_a_long_text(make, engine):
     """`encode_up_to` must not look at what it does not need."""
     tok = make("gpt2", engine)
     text = "the statement is " * 2000

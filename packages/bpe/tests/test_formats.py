@@ -1,4 +1,4 @@
-"""Every format, both ways, read by the libraries it is meant for; and files that are damaged, wrong or hostile."""
+"""Every format in both directions, read by the libraries it belongs to; damaged, unsupported and hostile files."""
 
 import base64
 import gzip
@@ -23,7 +23,7 @@ SAMPLE = "Hello world,  it's 2024!\n\n\tnaïve 日本語 😀 the interpreter's 
 
 @pytest.fixture(scope="module")
 def toks(topics):
-    """Tokenizers of every kind: each pattern, no pattern, one of one's own, GPT-2's byte order, special ids between."""
+    """Tokenizers of every kind: each pattern, none, a custom one, GPT-2's byte order, special ids in between."""
     few = topics[:6]
     made = {
         str(pattern): bpe.train_from_iterator(
@@ -43,12 +43,12 @@ KINDS = ["gpt2", "cl100k", "o200k", "None", r"\w+|[^\w]", "ids", "between"]
 
 
 def same(a, b):
-    """Whether two tokenizers are one."""
+    """Whether two tokenizers are equal."""
     return (a.ranks, a.special_tokens, a.pattern) == (b.ranks, b.special_tokens, b.pattern)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_own_format_round_trips(kind, toks, tmp_path):
+def test_the_native_format_round_trips(kind, toks, tmp_path):
     tok = toks[kind]
     tok.save(tmp_path / "new" / "t.json")
     again = bpe.Tokenizer.load(tmp_path / "new" / "t.json")
@@ -58,7 +58,7 @@ def test_the_own_format_round_trips(kind, toks, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hugging_face_loads_what_we_write_and_gives_the_same_ids(kind, toks, tmp_path, topics):
+def test_hugging_face_loads_exported_files_and_gives_the_same_ids(kind, toks, tmp_path, topics):
     tok = toks[kind]
     files = tok.export(tmp_path, "huggingface")
     assert all(f.parent == tmp_path and f.exists() for f in files)
@@ -74,7 +74,7 @@ def test_hugging_face_loads_what_we_write_and_gives_the_same_ids(kind, toks, tmp
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "cl100k", "None"])
-def test_transformers_loads_what_we_write(kind, toks, tmp_path, monkeypatch):
+def test_transformers_loads_exported_files(kind, toks, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from transformers import AutoTokenizer, GPT2Tokenizer
 
@@ -98,11 +98,11 @@ def test_vocab_json_and_merges_txt(toks, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "ids", "between"])
-def test_openai_s_files_round_trip(kind, toks, tmp_path):
+def test_openai_files_round_trip(kind, toks, tmp_path):
     toks[kind].export(tmp_path, "openai")
     for path in (tmp_path, tmp_path / "encoder.json", tmp_path / "vocab.bpe"):
         assert same(bpe.Tokenizer.load(path), toks[kind])
-    if kind == "ids":  # tiktoken takes GPT-2's order of bytes for granted
+    if kind == "ids":  # tiktoken assumes GPT-2's order of bytes
         files = str(tmp_path / "vocab.bpe"), str(tmp_path / "encoder.json")
         assert tiktoken.load.data_gym_to_mergeable_bpe_ranks(*files) == toks[kind].ranks
 
@@ -117,7 +117,7 @@ def test_formats_that_imply_a_pattern_refuse_another(toks, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tiktoken_reads_what_we_write(kind, toks, tmp_path):
+def test_tiktoken_loads_exported_files(kind, toks, tmp_path):
     tok = toks[kind]
     path, beside = tok.export(tmp_path, "tiktoken")
     aside = json.loads(beside.read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def test_tiktoken_reads_what_we_write(kind, toks, tmp_path):
         assert again.merges == tok.merges
 
 
-def test_merges_are_found_again_from_ranks(toks):
+def test_merges_are_recovered_from_ranks(toks):
     for kind in KINDS:
         tok = toks[kind]
         byte_order = b"".join(sorted(tok.ranks, key=tok.ranks.get)[:256])
@@ -147,7 +147,7 @@ def test_merges_are_found_again_from_ranks(toks):
         assert same(again, tok)
 
 
-def test_r50k_and_p50k_from_gpt_2_s_files(data_file, tmp_path, monkeypatch):
+def test_r50k_and_p50k_are_derived_from_gpt2_files(data_file, tmp_path, monkeypatch):
     encoder = data_file("tokenizer/encoder.json")
     shutil.copy(encoder, tmp_path / "encoder.json")
     shutil.copy(data_file("tokenizer/vocab.bpe"), tmp_path / "vocab.bpe")
@@ -157,7 +157,7 @@ def test_r50k_and_p50k_from_gpt_2_s_files(data_file, tmp_path, monkeypatch):
     digest = hashlib.sha256((tmp_path / "tokenizer.tiktoken").read_bytes()).hexdigest()
     assert digest == "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
     (tmp_path / "tokenizer.tiktoken.json").unlink()
-    assert same(bpe.Tokenizer.load(tmp_path / "tokenizer.tiktoken"), tok)  # known by its hash
+    assert same(bpe.Tokenizer.load(tmp_path / "tokenizer.tiktoken"), tok)  # recognized by its hash
     monkeypatch.setenv("DLPAPERS_DATA_DIR", str(encoder.parent.parent))
     assert bpe.get_encoding("r50k_base").ranks == tok.ranks
     p50k = bpe.get_encoding("p50k_base")
@@ -170,14 +170,14 @@ def test_r50k_and_p50k_from_gpt_2_s_files(data_file, tmp_path, monkeypatch):
     assert p50k.decode([87, 50274, 50256]) == "x" + " " * 19 + "<|endoftext|>"
 
 
-def test_gpt_2_s_files_are_written_as_they_were(data_file, tmp_path):
+def test_exported_gpt2_files_equal_the_published_ones(data_file, tmp_path):
     encoder, vocab = (data_file(f"tokenizer/{name}") for name in ("encoder.json", "vocab.bpe"))
     bpe.get_encoding("gpt2").export(tmp_path, "openai")
     assert json.loads((tmp_path / "encoder.json").read_text()) == json.loads(encoder.read_text())
     assert (tmp_path / "vocab.bpe").read_bytes() == vocab.read_bytes()
 
 
-def test_published_files_are_looked_for_and_checked(data_file, tmp_path, monkeypatch):
+def test_published_files_are_searched_for_and_checked(data_file, tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "_encodings", {})
     source = data_file("tokenizer/cl100k_base.tiktoken")
     monkeypatch.setenv("DLPAPERS_DATA_DIR", str(tmp_path))
@@ -200,12 +200,12 @@ def test_published_files_are_looked_for_and_checked(data_file, tmp_path, monkeyp
 
 
 def damage(content, **changes):
-    """A JSON text with some keys changed."""
+    """Return a JSON text with some keys changed."""
     return json.dumps(json.loads(content) | changes)
 
 
 def refusal(path, match):
-    """The one line that says what is wrong with a file."""
+    """Return the one-line error for a file."""
     with pytest.raises(bpe.FormatError, match=match) as error:
         bpe.Tokenizer.load(path)
     assert "\n" not in str(error.value)
@@ -247,7 +247,7 @@ OWN = [
 
 
 @pytest.mark.parametrize("number", range(len(OWN)))
-def test_a_damaged_file_of_the_own_format_is_one_clear_error(number, toks, tmp_path):
+def test_a_damaged_native_file_is_one_clear_error(number, toks, tmp_path):
     change, match = OWN[number]
     path = tmp_path / "t.json"
     toks["gpt2"].save(path)
@@ -303,7 +303,7 @@ HF = [
 
 
 @pytest.mark.parametrize("number", range(len(HF)))
-def test_a_tokenizer_json_that_is_damaged_or_of_another_kind_is_one_clear_error(number, toks, tmp_path):
+def test_a_damaged_or_unsupported_tokenizer_json_is_one_clear_error(number, toks, tmp_path):
     change, match = HF[number]
     toks["gpt2"].export(tmp_path, "huggingface")
     path = tmp_path / "tokenizer.json"
@@ -344,7 +344,7 @@ def test_other_files_are_one_clear_error(toks, tmp_path):
         bpe.Tokenizer.load(tmp_path / "nothing.json")
 
 
-def test_a_stated_pattern_cannot_be_overruled(toks, tmp_path):
+def test_a_stated_pattern_cannot_be_replaced(toks, tmp_path):
     toks["gpt2"].save(tmp_path / "t.json")
     with pytest.raises(bpe.FormatError, match="states the pattern 'gpt2', not 'cl100k'"):
         bpe.Tokenizer.load(tmp_path / "t.json", pattern="cl100k")
@@ -372,8 +372,8 @@ def test_a_vocabulary_that_merges_cannot_express_is_saved_and_exported(more, eng
     assert same(bpe.Tokenizer.load(tmp_path / "tiktoken"), tok)
 
 
-def test_exported_tokenizers_agree_with_hugging_face_on_drawn_text(toks, tmp_path, texts):
-    """On ASCII, where all versions of Unicode agree."""
+def test_exported_tokenizers_agree_with_hugging_face_on_random_text(toks, tmp_path, texts):
+    """On ASCII, which is the same in all Unicode versions."""
     for kind in ("gpt2", "cl100k", "o200k"):
         toks[kind].export(tmp_path / kind, "huggingface")
     live = {k: HuggingFace.from_file(str(tmp_path / k / "tokenizer.json")) for k in ("gpt2", "cl100k", "o200k")}
@@ -388,7 +388,7 @@ def test_exported_tokenizers_agree_with_hugging_face_on_drawn_text(toks, tmp_pat
     check()
 
 
-def test_special_tokens_that_look_like_letters_of_bytes_are_refused_where_they_cannot_be_told_apart(toks, tmp_path):
+def test_special_tokens_that_equal_a_printable_byte_cannot_be_exported(toks, tmp_path):
     tok = toks["gpt2"].with_special_tokens({"Ġ": 700})
     with pytest.raises(bpe.FormatError, match="is also how the token"):
         openai.printable_vocabulary(tok)

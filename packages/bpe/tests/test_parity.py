@@ -1,4 +1,4 @@
-"""The same ids as tiktoken: on the golden files, on the corpora, on every code point, on whatever hypothesis draws."""
+"""Ids equal tiktoken's: on golden files, corpora, every code point, and random text."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ NAMES = {"gpt2": "gpt2", "cl100k": "cl100k_base"}
 
 @pytest.fixture(scope="module")
 def published(data_file):
-    """`published("cl100k", "python")`: a published tokenizer, where its file is."""
+    """`published("cl100k", "python")`: a published tokenizer, if its file is available."""
     made = {}
 
     def get(pattern, engine):
@@ -67,7 +67,7 @@ def test_published_pairs(engine, published, golden_file):
         assert tok.decode(case["ids"]) == case["text"]
 
 
-def test_each_id_of_gpt2_is_the_token_that_tiktoken_has(engine, published):
+def test_each_id_of_gpt2_is_the_token_of_tiktoken(engine, published):
     ours, theirs = published("gpt2", engine), tiktoken.get_encoding("gpt2")
     assert ours.n_vocab == theirs.n_vocab == 50257
     assert ours.eot_token == theirs.eot_token
@@ -79,7 +79,7 @@ def test_each_id_of_gpt2_is_the_token_that_tiktoken_has(engine, published):
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_trained_ranks_give_tiktoken_s_ids(pattern, engine, make, oracle, texts):
+def test_trained_ranks_give_the_ids_of_tiktoken(pattern, engine, make, oracle, texts):
     tok, live = make(pattern, engine), oracle(pattern)
 
     @given(texts())
@@ -95,7 +95,7 @@ def test_trained_ranks_give_tiktoken_s_ids(pattern, engine, make, oracle, texts)
     check()
 
 
-def test_without_a_pattern_a_text_is_one_piece(engine, make, oracle, texts):
+def test_without_a_pattern_a_text_is_one_pretoken(engine, make, oracle, texts):
     tok, live = make(None, engine), oracle(None)
 
     @given(texts())
@@ -106,7 +106,7 @@ def test_without_a_pattern_a_text_is_one_piece(engine, make, oracle, texts):
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_batches_are_each_text_by_itself(pattern, engine, make, oracle, topics):
+def test_batches_equal_single_texts(pattern, engine, make, oracle, topics):
     tok, live = make(pattern, engine), oracle(pattern)
     documents = [t[:3000] for t in topics] + ["", "a", "é"]
     expected = [live.encode_ordinary(t) for t in documents]
@@ -115,8 +115,8 @@ def test_batches_are_each_text_by_itself(pattern, engine, make, oracle, topics):
     assert [a.tolist() for a in tok.encode_batch_to_numpy(documents, num_threads=2)] == expected
 
 
-def test_a_pattern_of_one_s_own(engine, trained, texts):
-    pattern = r"\p{Han}|\w+|[^\w\s]+|\s"  # matches every character, so that tiktoken, too, loses none
+def test_a_custom_pattern(engine, trained, texts):
+    pattern = r"\p{Han}|\w+|[^\w\s]+|\s"  # matches every character, so tiktoken loses none
     tok = bpe.Tokenizer(trained["gpt2"], pattern=pattern, engine=engine)
     live = tiktoken.Encoding("own", pat_str=pattern, mergeable_ranks=trained["gpt2"], special_tokens={})
 
@@ -129,23 +129,25 @@ def test_a_pattern_of_one_s_own(engine, trained, texts):
     check()
 
 
-def test_a_pattern_that_leaves_text_out(engine, trained):
-    """tiktoken loses such text; here it makes pieces of its own."""
+def test_text_that_a_pattern_does_not_match_is_kept(engine, trained):
+    """tiktoken loses such text; here it forms pre-tokens of its own."""
     tok = bpe.Tokenizer(trained["gpt2"], pattern=r"(a)(b)|", engine=engine)
     assert tok.decode(tok.encode("xxababyy")) == "xxababyy"
     assert Splitter(r"(a)(b)|")("xxababyy") == ["xx", "ab", "ab", "yy"]
 
 
-def test_every_spelling_of_a_pattern_has_its_name(patterns):
+def test_every_spelling_of_a_pattern_is_recognized(patterns):
     for name, theirs in patterns.items():
         assert name_of(theirs) == name_of(PATTERNS[name]) == name_of(name) == name
     assert name_of(r"\w+") is None
 
 
 def splits(tiktoken_pattern, expected):
-    """How tiktoken cuts texts, which it does not tell. It takes a pre-token that is a token whole, and in any other
-    joins neighbours that together are a token. So each expected piece is made a token, and each two neighbours, too:
-    the tokens are the expected pieces only if it cuts as expected."""
+    """Return how tiktoken splits texts, which it does not expose.
+
+    It encodes a pre-token that is a token as one id, and merges neighbors that together are a token. So each expected
+    pre-token becomes a token, and each two neighbors, too: the tokens equal the expected pre-tokens only if tiktoken
+    splits as expected."""
     tokens = {bytes([b]) for b in range(256)}
     for pieces in expected:
         tokens.update(pieces)

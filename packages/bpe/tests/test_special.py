@@ -1,4 +1,4 @@
-"""Special tokens: tiktoken's rules, and what keeps text from outside from saying them."""
+"""Special tokens: the rules of tiktoken, and untrusted text."""
 
 import bpe
 import pytest
@@ -13,7 +13,7 @@ HOLDING = st.lists(st.sampled_from([EOT, START, "<|", "|>", "endoftext", "a", " 
 
 
 def outcome(encode, text, **how):
-    """Ids, or the name of the error."""
+    """Return ids, or the name of the error."""
     try:
         return list(encode(text, **how))
     except ValueError:
@@ -29,7 +29,7 @@ def tok(make, engine):
 CHOICES = st.sampled_from(["all", frozenset(), frozenset([EOT]), frozenset([START])])
 
 
-def test_allowed_and_disallowed_mean_what_they_do_in_tiktoken(tok, oracle):
+def test_allowed_and_disallowed_mean_the_same_as_in_tiktoken(tok, oracle):
     live = oracle("gpt2")
 
     @given(HOLDING, CHOICES, CHOICES)
@@ -45,8 +45,10 @@ def test_allowed_and_disallowed_mean_what_they_do_in_tiktoken(tok, oracle):
     check()
 
 
-def test_an_unexpected_special_token_is_an_error_that_says_what_to_do(tok):
-    with pytest.raises(ValueError, match=r"'<\|endoftext\|>' at character 3.*allowed_special.*disallowed_special=\(\)"):
+def test_an_unexpected_special_token_is_an_error_with_a_fix(tok):
+    with pytest.raises(
+        ValueError, match=r"'<\|endoftext\|>', got it at character 3.*allowed_special.*disallowed_special=\(\)"
+    ):
         tok.encode("hi " + EOT)
     assert tok.encode("hi", disallowed_special={"something else"}) == tok.encode_ordinary("hi")
     with pytest.raises(ValueError, match="something else"):
@@ -74,7 +76,7 @@ def test_untrusted_text_never_becomes_a_special_token(make, engine):
         tok.encode_parts(["a"])
 
 
-def test_registration(make, engine):
+def test_special_tokens_can_be_added(make, engine):
     tok = make("gpt2", engine)
     more = tok.with_special_tokens(["<|pad|>", "<|sep|>"])
     assert more.special_tokens == {**tok.special_tokens, "<|pad|>": 1503, "<|sep|>": 1504}
@@ -87,7 +89,7 @@ def test_registration(make, engine):
             tok.with_special_tokens(taken)
 
 
-def test_single_tokens(make, oracle):
+def test_encode_single_token_equals_tiktoken(make, oracle):
     tok, live = make("gpt2", "python"), oracle("gpt2")
     for token in (b"a", b" the", "the", EOT, b"\xff"):
         assert tok.encode_single_token(token) == live.encode_single_token(token)

@@ -1,4 +1,4 @@
-"""The same merges as minbpe, Hugging Face, subword-nmt and the paper's own algorithm; counts that add up."""
+"""Merges equal those of minbpe, Hugging Face, subword-nmt and the paper's algorithm; counts add up."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 
 def algorithm_1(words, num_merges, ties):
-    """1508.07909, algorithm 1: count everything anew for each merge."""
+    """1508.07909, algorithm 1: recount everything for each merge."""
     tokens = [bytes([b]) for b in range(256)]
     sequences = [(list(word), count) for word, count in words.items()]
     merges = []
@@ -28,7 +28,7 @@ def algorithm_1(words, num_merges, ties):
                 pairs[pair] = pairs.get(pair, 0) + count
         if not pairs:
             break
-        tied = [pair for pair, count in pairs.items() if count == max(pairs.values())]  # in order of the corpus
+        tied = [pair for pair, count in pairs.items() if count == max(pairs.values())]  # in the order of the corpus
         if ties == "first":
             best = tied[0]
         elif ties == "ids":
@@ -48,7 +48,7 @@ def algorithm_1(words, num_merges, ties):
 
 @pytest.fixture
 def learner(engine):
-    """The function of each engine that learns merges."""
+    """The function that learns merges, of each engine."""
     if engine == "python":
         return merges.learn_merges
     from bpe import fast
@@ -71,14 +71,14 @@ def test_algorithm_1_of_the_paper(learner, ties):
     check()
 
 
-def test_the_rules_for_ties_differ(learner):
+def test_tie_breaking_rules_differ(learner):
     words = {b"zb": 1, b"ax": 1, b"az": 1}
     assert learner(words, 1, "first") == [(ord("z"), ord("b"))]
     assert learner(words, 1, "ids") == [(ord("a"), ord("x"))]
     assert learner({b"ax": 1, b"az": 1}, 1, "bytes") == [(ord("a"), ord("z"))]
 
 
-def test_min_frequency_and_running_out(learner):
+def test_training_ends_at_min_frequency_or_without_pairs(learner):
     words = {b"abab": 3, b"cd": 2, b"e": 9}
     assert learner(words, 10, "first", 6) == [(97, 98)]
     assert learner(words, 10, "first", 3) == [(97, 98), (256, 256)]
@@ -86,7 +86,7 @@ def test_min_frequency_and_running_out(learner):
     assert learner({}, 10) == learner({b"": 3}, 10) == learner(words, 0) == []
 
 
-def test_counts_beyond_32_bits(learner):
+def test_counts_above_32_bits(learner):
     assert learner({b"ab": 2**33, b"cd": 2**33 + 1, b"ce": 2**62}, 3) == [(99, 101), (99, 100), (97, 98)]
 
 
@@ -97,7 +97,7 @@ def test_progress_counts_up(learner):
     assert seen[-1] == 500
 
 
-def test_minbpe_s_merges(engine, golden_file, data_file):
+def test_merges_equal_those_of_minbpe(engine, golden_file, data_file):
     golden = json.loads(golden_file("bpe_train_minbpe_512.json").read_text())
     text = data_file("text/taylorswift.txt").read_bytes().decode()
     for key, pattern in (("basic", None), ("regex_gpt2", "gpt2")):
@@ -112,7 +112,7 @@ def test_the_wikipedia_example(engine):
 
 
 def hugging_face(iterator, vocab_size, **options):
-    """The vocabulary that Hugging Face's trainer makes: bytes -> id."""
+    """Return the vocabulary of Hugging Face's trainer: bytes -> id."""
     tokenizer = HuggingFace(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -121,21 +121,21 @@ def hugging_face(iterator, vocab_size, **options):
     return {byte_unicode.from_printable(token): i for token, i in tokenizer.get_vocab().items()}
 
 
-def test_hugging_face_s_vocabulary_on_tiny_shakespeare(engine, data_file):
+def test_vocabulary_equals_hugging_face_on_tiny_shakespeare(engine, data_file):
     path = data_file("text/tinyshakespeare.txt")
     tok = bpe.train([path], vocab_size=1024, ties="ids", engine=engine)
     assert tok.ranks == hugging_face([path.read_text(encoding="utf-8")], 1024)
 
 
-def test_hugging_face_s_vocabulary_on_what_is_on_every_machine(engine, topics):
+def test_vocabulary_equals_hugging_face_on_python_documentation(engine, topics):
     tok = bpe.train_from_iterator(topics, vocab_size=3000, ties="ids", engine=engine)
     assert tok.ranks == hugging_face(topics, 3000)
     rare = bpe.train_from_iterator(topics, vocab_size=30000, ties="ids", min_frequency=4, engine=engine)
     assert rare.ranks == hugging_face(topics, 30000, min_frequency=4)
 
 
-def test_subword_nmt_s_merges(engine):
-    """subword-nmt marks a word's last character; with one that ends every word and is in none, nothing changes."""
+def test_merges_equal_those_of_subword_nmt(engine):
+    """subword-nmt marks the last character of a word. A character that only ends words makes the mark harmless."""
     from subword_nmt.learn_bpe import learn_bpe
 
     rng = random.Random(0)
@@ -149,7 +149,7 @@ def test_subword_nmt_s_merges(engine):
         assert ours == theirs
 
 
-def test_raw_byte_order_changes_ids_and_ties_only():
+def test_byte_order_changes_ids_but_not_merges():
     raw = bpe.train_from_iterator(["low lower lowest"] * 2, vocab_size=262, engine="python")
     gpt2 = bpe.train_from_iterator(["low lower lowest"] * 2, vocab_size=262, byte_order="gpt2", engine="python")
     assert raw.encode_single_token(b"a") == 97
@@ -158,7 +158,7 @@ def test_raw_byte_order_changes_ids_and_ties_only():
     assert [raw.decode_tokens_bytes(m) for m in raw.merges] == [gpt2.decode_tokens_bytes(m) for m in gpt2.merges]
 
 
-def test_both_engines_and_every_number_of_workers_agree(tmp_path, topics, monkeypatch):
+def test_engines_and_numbers_of_workers_agree(tmp_path, topics, monkeypatch):
     files = []
     for i in range(2):
         files.append(tmp_path / f"{i}.txt")
@@ -172,7 +172,7 @@ def test_both_engines_and_every_number_of_workers_agree(tmp_path, topics, monkey
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", None, r"\w+|\W"])
-def test_compiled_counts_are_the_textbook_s(pattern, topics, texts):
+def test_compiled_counts_equal_textbook_counts(pattern, topics, texts):
     @given(st.lists(texts(), max_size=4))
     @settings(max_examples=60)
     def check(drawn):
@@ -184,7 +184,7 @@ def test_compiled_counts_are_the_textbook_s(pattern, topics, texts):
     assert list(both[0].counts.items()) == list(both[1].counts.items())
 
 
-def test_counts_of_parts_add_up_to_the_counts_of_the_whole(tmp_path, topics):
+def test_counts_of_parts_add_up(tmp_path, topics):
     whole = bpe.count_texts(topics, "gpt2")
     total = bpe.PretokenCounts("gpt2")
     for i in range(0, len(topics), 13):
@@ -199,7 +199,7 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole(tmp_path, topics):
     st.dictionaries(st.binary(min_size=1, max_size=9), st.integers(1, 2**62)),
     st.sampled_from([None, "gpt2", "o200k", r"\w+|\W", '\n"é']),
 )
-def test_counts_survive_their_file(tmp_path_factory, words, pattern):
+def test_counts_round_trip_through_their_file(tmp_path_factory, words, pattern):
     path = tmp_path_factory.mktemp("counts") / "counts"
     before = bpe.PretokenCounts(pattern, words)
     before.save(path)
@@ -223,7 +223,7 @@ def test_damaged_counts_are_refused(tmp_path, content):
         bpe.PretokenCounts.load(tmp_path / "counts")
 
 
-def test_texts_come_one_at_a_time_and_nothing_reaches_over_their_ends(engine):
+def test_texts_are_read_one_at_a_time_and_pretokens_never_span_two(engine):
     held = 0
 
     def stream():
@@ -264,7 +264,7 @@ def test_special_tokens_are_cut_out_of_the_texts(engine, tmp_path):
         ({"vocab_size": 300, "byte_order": "big"}, "byte_order"),
     ],
 )
-def test_wrong_options_are_named(options, named):
+def test_bad_options_are_named(options, named):
     with pytest.raises(ValueError, match=f"^`{named}` must "):
         bpe.train_from_iterator(["some text"], **options)
 
@@ -274,7 +274,7 @@ def test_one_string_is_not_an_iterator_of_texts():
         bpe.train_from_iterator("text", vocab_size=300)
 
 
-def test_text_that_utf_8_cannot_hold_is_refused(engine, tmp_path):
+def test_text_that_is_not_utf8_is_refused(engine, tmp_path):
     with pytest.raises(ValueError, match=r"U\+D800"):
         bpe.train_from_iterator(["ok", "a\ud800"], vocab_size=300, engine=engine)
     (tmp_path / "latin1.txt").write_bytes(b"caf\xe9 au lait")
@@ -283,7 +283,7 @@ def test_text_that_utf_8_cannot_hold_is_refused(engine, tmp_path):
 
 
 @pytest.mark.slow
-def test_hugging_face_s_vocabulary_on_20_mb(engine):
+def test_vocabulary_equals_hugging_face_on_20_mb(engine):
     """32,768 ids on 20 MB of Python code from the standard library and the installed packages."""
     import sysconfig
     from pathlib import Path
@@ -303,7 +303,7 @@ def test_hugging_face_s_vocabulary_on_20_mb(engine):
 
 
 @pytest.mark.filterwarnings("ignore:::distributed", "ignore::ResourceWarning", "ignore::DeprecationWarning")
-def test_a_dask_cluster_counts_what_one_machine_counts(tmp_path, topics):
+def test_a_dask_cluster_gives_the_counts_of_one_machine(tmp_path, topics):
     import importlib.util
     from pathlib import Path
 

@@ -1,36 +1,38 @@
-"""The command line as a user meets it; the README's blocks, in test_house.py, run it as real processes."""
+"""The command line from text to text. test_package.py runs the README's blocks as real processes."""
 
-import json
+import io
 import shutil
-import subprocess
 import sys
 
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.demo import attention_picture, corpus, previous_token_head
-from gpt2.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
-from small import run, small_model
+from gpt2._common.errors import MissingDependencyError
+from gpt2.commands.training import Train
+from gpt2.data.corpora import python_docs
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer, load, make, save
+from gpt2.demo import attention_map, previous_token_head
+from helpers_models import run, small_model
 
 
 def test_from_text_to_a_model_that_writes_and_is_exported(tmp_path):
     (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 400)
     done = run("prepare", tmp_path / "a.txt", "--out", tmp_path / "data")
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 9,601 tokens of 1 documents\n")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 9,601 tokens in 1 document\n")
     sizes = ["--d-model", 32, "--n-heads", 2, "--n-layers", 1, "--context-length", 32]
     options = [
         "--steps",
-        150,
+        "150",
         "--batch-size",
-        8,
+        "8",
         "--lr",
-        0.01,
-        "--warmup",
-        5,
+        "0.01",
+        "--warmup-steps",
+        "5",
         "--dtype",
         "float32",
         "--eval-every",
-        150,
+        "150",
     ]
     done = run("train", tmp_path / "data", "--out", tmp_path / "run", *sizes, *options)
     assert done.returncode == 0, done.stderr
@@ -60,8 +62,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_without_a_prompt_on_a_terminal_it_asks_until_the_end(folder, monkeypatch):
-    lines = ["012", "99"]
+def test_without_a_prompt_on_a_terminal_the_session_is_interactive(folder, monkeypatch):
+    lines = ["012", "é", "99"]
 
     def read(_):
         if not lines:
@@ -70,50 +72,57 @@ def test_without_a_prompt_on_a_terminal_it_asks_until_the_end(folder, monkeypatc
 
     monkeypatch.setattr("builtins.input", read)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    first, second = run("generate", folder, "--max-new-tokens", 5).stdout.split()
+    done = run("generate", folder, "--max-new-tokens", 5)
+    assert done.stderr.startswith("error: `text` must have only")  # and the session continues
+    first, second = done.stdout.split()
     assert (first[:3], second[:2]) == ("012", "99")
     assert (len(first), len(second)) == (8, 7)
 
 
-def test_fine_tuning_writes_a_model_of_its_own(folder, tmp_path):
+def test_fine_tuning_writes_a_new_model(folder, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "01", "completion": "23"}\n' * 20)
-    options = ["--steps", 40, "--lr", 0.05, "--warmup", 0, "--dtype", "float32", "--eval-every", 20]
+    options = [
+        "--steps",
+        40,
+        "--patience",
+        0,
+        "--lr",
+        0.05,
+        "--warmup-steps",
+        0,
+        "--dtype",
+        "float32",
+        "--eval-every",
+        20,
+    ]
     done = run("finetune", folder, "--text", tmp_path / "a.jsonl", "--lora", 4, "--out", tmp_path / "f", *options)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split("val_loss ")[1]) < 0.5  # one pair, which it has seen
+    assert float(done.stdout.split("val_loss ")[1]) < 0.5  # one pair, which it was trained on
     assert (
         run("generate", tmp_path / "f", "--prompt", "01", "--max-new-tokens", 2, "--temperature", 0).stdout == "0123\n"
     )
 
 
-def test_inspect_says_what_a_model_is(folder):
-    count = GPT2.from_pretrained(folder).parameter_count()
+def test_inspect_prints_config_and_size(folder):
+    count = GPT2.from_pretrained(folder).num_parameters()
     out = run("inspect", folder).stdout
     assert f"parameters: {count:,}\n" in out
     assert "context_length: 24\n" in out
 
 
-def test_cite_and_help_and_an_unknown_command():
+def test_cite_prints_the_paper():
     assert "better-language-models" in run("cite").stdout
-    assert run("nonsense").returncode == 2
-    code = "import sys\nsys.argv = ['gpt2', '--help']\nfrom gpt2.__main__ import main\n"
-    code += "try:\n    main()\nexcept SystemExit:\n    pass\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, check=False
-    )
-    assert done.returncode == 0  # torch would take seconds
-    assert b"generate" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["generate", "FOLDER", "--prompt", "0", "--top-p", "2"], "top_p: 2.0 is not in [0, 1]"),
-        (["generate", "FOLDER", "--prompt", "é"], "'é' is not one of this model's 61 characters"),
-        (["generate", "nowhere"], "nowhere: neither a folder"),
-        (["train", "FOLDER"], "holds no index.json"),
-        (["prepare", "nowhere.txt", "--out", "x"], "nowhere.txt: no such file"),
-        (["inspect", "FOLDER/config.json"], "neither a folder"),
+        (["generate", "FOLDER", "--prompt", "0", "--top-p", "2"], "`top_p` must be in [0, 1], got 2.0"),
+        (["generate", "FOLDER", "--prompt", "é"], "`text` must have only this model's 61 characters, got 'é'"),
+        (["generate", "nowhere"], "nowhere: not found"),
+        (["train", "FOLDER"], "has no index.json"),
+        (["prepare", "nowhere.txt", "--out", "x"], "nowhere.txt: not found"),
+        (["inspect", "FOLDER/config.json"], "must be a model folder or a .pt file"),
     ],
 )
 def test_bad_input_is_one_line_and_2(folder, tmp_path, monkeypatch, arguments, complaint):
@@ -131,36 +140,37 @@ def test_tokenizers_come_back_from_a_models_folder(tmp_path):
         again = load(tmp_path)
         assert again.encode("a é") == tokenizer.encode("a é")
         assert again.decode(again.encode("a é")) == "a é"
-        assert again.n_vocab == tokenizer.n_vocab
+        assert again.vocab_size == tokenizer.vocab_size
     with pytest.raises(ValueError, match="different characters"):
         CharTokenizer("aa")
-    (tmp_path / "gpt2_tokenizer.json").write_text(json.dumps({"kind": "words"}))
-    with pytest.raises(ValueError, match="no description"):
+    (tmp_path / "tokenizer.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a JSON object"):
         load(tmp_path)
 
 
-def test_without_our_bpe_its_installation_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "bpe", None)  # as if it were not there
-    with pytest.raises(ValueError, match=r"pip install \./packages/bpe"):
+def test_a_missing_bpe_package_is_an_error_with_the_install_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bpe", None)  # as if it were not installed
+    with pytest.raises(MissingDependencyError, match=r"byte-level BPE needs dlpapers-bpe\. Install it: pip install"):
         make("gpt2")
 
 
 def test_the_demos_parts():
-    assert len(corpus()) > 300_000
+    assert len(python_docs()) > 300_000
     attn = torch.zeros(2, 2, 5, 5)
     attn[..., 0] = 1.0
     attn[1, 0] = torch.eye(5).roll(-1, dims=1)
     assert previous_token_head(attn)[:2] == (1, 0)
-    assert attention_picture(torch.tensor([[1.0, 0.0], [0.05, 0.95]]), "a\n") == "  a ?\na @\n? . @"
+    assert attention_map(torch.tensor([[1.0, 0.0], [0.05, 0.95]]), "a\n") == "  a ?\na @\n? . @"
 
 
-def test_the_demo_from_beginning_to_end_with_few_steps(tmp_path):
-    done = run("demo", "--out", tmp_path, "--steps", 3)
+def test_the_demo_runs_with_few_steps(tmp_path):
+    out = tmp_path / "demo"
+    done = run("demo", "--out", out, "--steps", 3)
     assert done.returncode == 0, done.stderr
     assert "step      3" in done.stderr
-    assert "looks at the byte before" in done.stdout
-    assert GPT2.from_pretrained(tmp_path / "run").config.context_length == 128
-    assert run("generate", tmp_path / "run", "--prompt", "def ", "--max-new-tokens", 3, "--seed", 1).returncode == 0
+    assert "attends to the previous byte" in done.stdout
+    assert GPT2.from_pretrained(out).config.context_length == 128
+    assert run("generate", out, "--prompt", "def ", "--max-new-tokens", 3, "--seed", 1).returncode == 0
 
 
 def test_logprobs_are_those_of_the_tokens(folder):
@@ -176,12 +186,36 @@ def test_logprobs_are_those_of_the_tokens(folder):
 
 
 @pytest.mark.parametrize("options", [["--weights", "float16"], ["--weights", "int8"], ["--compile"]])
-def test_smaller_weights_from_the_command_line(folder, options):
+def test_generate_with_smaller_weights(folder, options):
     if "--compile" in options and not shutil.which("cc"):
         pytest.skip("there is no C compiler")
     writing = ["generate", folder, "--prompt", "012", "--max-new-tokens", 8, "--temperature", 0]
     done, plain = run(*writing, *options), run(*writing)
     assert done.returncode == 0
-    assert done.stdout[:4] == plain.stdout[:4]  # int8 may go another way later on
+    assert done.stdout[:4] == plain.stdout[:4]  # int8 may differ later
     if "int8" not in options:
         assert done.stdout == plain.stdout
+
+
+def test_the_prompt_is_read_from_stdin(folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("012\n"))
+    piped = run("generate", folder, "--max-new-tokens", 4, "--temperature", 0).stdout
+    monkeypatch.setattr(sys, "stdin", io.StringIO("012\n"))
+    dash = run("generate", folder, "--prompt", "-", "--max-new-tokens", 4, "--temperature", 0).stdout
+    assert piped == dash == run("generate", folder, "--prompt", "012", "--max-new-tokens", 4, "--temperature", 0).stdout
+    monkeypatch.setattr(sys, "stdin", io.StringIO("0123"))
+    assert "tokens: 3\n" in run("evaluate", folder, "--text", "-").stdout
+
+
+def test_size_options_override_single_values_of_a_size():
+    config = Train(size="355M", context_length=64, d_model=32)._model_config(257, 256)
+    assert (config.n_layers, config.n_heads, config.context_length, config.d_model) == (24, 16, 64, 32)
+    assert Train(n_layers=2)._model_config(257, 256).n_layers == 2
+
+
+def test_export_never_overwrites_its_input_or_a_run(folder, tmp_path):
+    for out in (folder, tmp_path / "run"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run/training_state.safetensors").write_text("")
+        done = run("export", folder, "--out", out)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)

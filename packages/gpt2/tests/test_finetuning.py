@@ -3,15 +3,15 @@ import json
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.finetune import Examples, finetune, read_examples
-from gpt2.lora import LoRA, add_lora, merge_lora
-from gpt2.settings import OptimConfig, TrainConfig
-from gpt2.tokenizers import ByteTokenizer, CharTokenizer
-from gpt2.train import validate
-from small import random_ids, small_model
+from gpt2.config import OptimConfig, TrainConfig
+from gpt2.data.tokenizers import ByteTokenizer, CharTokenizer
+from gpt2.training.finetune import Examples, finetune, read_examples
+from gpt2.training.lora import LoRA, add_lora, merge_lora
+from gpt2.training.trainer import held_out_loss
+from helpers_models import random_ids, small_model
 
 
-def test_lora_starts_as_the_model_and_merges_into_what_it_computes():
+def test_lora_starts_as_the_model_and_merges_into_the_same_function():
     model = small_model()
     ids = random_ids(model, 2, 9)
     before = model(ids)
@@ -27,11 +27,11 @@ def test_lora_starts_as_the_model_and_merges_into_what_it_computes():
     merge_lora(model)
     assert not any(isinstance(m, LoRA) for m in model.modules())
     assert (model(ids) - changed).abs().max() < 1e-10
-    with pytest.raises(ValueError, match="rank: 33"):
+    with pytest.raises(ValueError, match="`rank` must be an integer from 1 to 32, got 33"):
         add_lora(small_model(), 33)
 
 
-def test_the_loss_of_a_pair_is_that_of_its_completion(tmp_path):
+def test_the_loss_of_a_pair_covers_the_completion_only(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "ab", "completion": "cd"}\n{"prompt": "", "completion": "xyz"}\n')
     examples = read_examples(path, ByteTokenizer(), 24)
@@ -42,7 +42,7 @@ def test_the_loss_of_a_pair_is_that_of_its_completion(tmp_path):
         (120, 121, 122, 0): [121, 122, 256, -100],
     }
     path.write_text('{"prompt": "ab"}\n')
-    with pytest.raises(ValueError, match='line 1 is no JSON object with "prompt" and "completion"'):
+    with pytest.raises(ValueError, match=r'a.jsonl:1: must be a JSON object whose "prompt" and "completion"'):
         read_examples(path, ByteTokenizer(), 24)
 
 
@@ -51,14 +51,14 @@ def test_fine_tuning_the_trained_character_model_lowers_its_held_out_loss(data_f
     expected = json.loads(golden_file("gpt2_char_expected.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(expected["config"]))
     (tmp_path / "model.safetensors").symlink_to(data_file("models/gpt2_char_tinyshakespeare_hf.safetensors"))
-    known = set(expected["chars"])  # the story has a few characters that the model never saw: they are left out
+    known = set(expected["chars"])  # a few characters are not in the vocabulary of the model
     text = "".join(c for c in data_file("text/the-verdict.txt").read_text() if c in known)
     (tmp_path / "a.txt").write_text(text)
     model = GPT2.from_pretrained(tmp_path, dropout=0.0)
     data = Examples(read_examples(tmp_path / "a.txt", CharTokenizer(expected["chars"]), 64), 64)
-    before = validate(model, data, 32)
-    optim = OptimConfig(lr=1e-2 if lora else 1e-3, warmup=5)
+    before = held_out_loss(model, data, 32)
+    optim = OptimConfig(lr=1e-2 if lora else 1e-3, warmup_steps=5)
     config = TrainConfig(steps=60, batch_size=8, optim=optim, eval_every=20, patience=2, dtype="float32")
     finetune(model, data, config, tmp_path / "run", lora)
-    after = validate(GPT2.from_pretrained(tmp_path / "run"), data, 32)
+    after = held_out_loss(GPT2.from_pretrained(tmp_path / "run"), data, 32)
     assert after < before - 0.2

@@ -3,18 +3,18 @@ import json
 import pytest
 import torch
 from gpt2 import GPT2
-from gpt2.pretrained import load, save
+from gpt2.pretrained.weights import load, save
+from helpers_models import SMALL, hugging_face_twin, random_ids, small_model
 from safetensors.torch import load_file, save_file
-from small import SMALL, hugging_face_twin, random_ids, small_model
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path):
-    model = small_model(torch.float32, tied=False, activation="gelu", d_ff=50, window=7, eos_id=60)
+def test_saved_models_load_unchanged(tmp_path):
+    model = small_model(torch.float32, tie_embeddings=False, activation="gelu", d_ff=50, window=7, eos_id=60)
     model.save_pretrained(tmp_path)
     again = GPT2.from_pretrained(tmp_path)
     assert again.config == model.config
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_loaded_tied_head_stays_tied_and_trains(tmp_path):
@@ -26,8 +26,8 @@ def test_a_loaded_tied_head_stays_tied_and_trains(tmp_path):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_transformers_writes_what_we_read_and_reads_what_we_write(tmp_path, tied):
-    model = small_model(torch.float32, tied=tied)
+def test_transformers_and_this_package_read_each_others_folders(tmp_path, tied):
+    model = small_model(torch.float32, tie_embeddings=tied)
     twin = hugging_face_twin(model, tmp_path / "ours")
     twin.save_pretrained(tmp_path / "theirs")
     again = GPT2.from_pretrained(tmp_path / "theirs")
@@ -49,7 +49,7 @@ def test_shards(tmp_path):
     sharded = transformers.GPT2LMHeadModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
     assert torch.equal(sharded(ids).logits, theirs(ids).logits)
     shards[1].unlink()
-    with pytest.raises(ValueError, match=r"model-00002.*not there"):
+    with pytest.raises(ValueError, match=r"model-00002.*not found"):
         load(tmp_path)
 
 
@@ -63,7 +63,7 @@ def old_style(folder):
     save_file(state, folder / "model.safetensors")
 
 
-def test_old_names_and_buffers_are_understood(tmp_path):
+def test_old_names_and_buffers_are_read(tmp_path):
     model = small_model(torch.float32)
     model.save_pretrained(tmp_path)
     old_style(tmp_path)
@@ -108,7 +108,7 @@ def test_nanogpt_checkpoints(tmp_path, bias):
 
 
 def test_mingpt_state_dictionaries_need_the_number_of_heads(tmp_path):
-    model = small_model(torch.float32, tied=False)
+    model = small_model(torch.float32, tie_embeddings=False)
     nanogpt_checkpoint(model, tmp_path / "ckpt.pt")
     state = torch.load(tmp_path / "ckpt.pt", weights_only=True)["model"]
     torch.save({name.removeprefix("_orig_mod."): t for name, t in state.items()}, tmp_path / "model.pt")
@@ -162,28 +162,28 @@ def only_a_pickle(folder):
     [
         (drop_a_weight, r"h\.1\.mlp\.c_fc\.bias is missing"),
         (add_a_weight, "extra is not part"),
-        (truncate, "truncated"),
+        (truncate, "not a valid safetensors file"),
         (only_a_pickle, "pickle"),
-        (lambda f: (f / "config.json").write_text("{"), "not JSON"),
-        (lambda f: (f / "config.json").unlink(), "holds no config.json"),
-        (lambda f: edit(f, n_embd=64), r"has shape .* the config asks for"),
-        (lambda f: edit(f, n_embd=33), "does not divide"),
-        (lambda f: edit(f, n_layer="gone"), "n_layer is missing"),
+        (lambda f: (f / "config.json").write_text("{"), "not a valid JSON file"),
+        (lambda f: (f / "config.json").unlink(), r"config\.json: not found"),
+        (lambda f: edit(f, n_embd=64), "must have shape .* as in the config"),
+        (lambda f: edit(f, n_embd=33), "`n_head` must divide `n_embd` = 33"),
+        (lambda f: edit(f, n_layer="gone"), "`n_layer` is missing"),
         (lambda f: edit(f, model_type="llama"), "llama"),
         (lambda f: edit(f, activation_function="relu"), "relu"),
         (lambda f: edit(f, scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx"),
         (lambda f: edit(f, attn_pdrop=0.5), "dropout"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_named(tmp_path, damage, complaint):
+def test_the_fault_of_a_folder_is_named(tmp_path, damage, complaint):
     small_model(torch.float32).save_pretrained(tmp_path)
     damage(tmp_path)
     with pytest.raises(ValueError, match=complaint):
         load(tmp_path)
 
 
-def test_no_such_model(tmp_path):
-    with pytest.raises(ValueError, match="neither a folder"):
+def test_a_missing_model_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"not found\. Is it a model folder"):
         load(tmp_path / "nothing")
     (tmp_path / "x.pt").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="not a checkpoint"):

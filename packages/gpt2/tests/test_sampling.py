@@ -3,15 +3,15 @@ import json
 import pytest
 import torch
 import transformers
-from gpt2.sampling import draw, filter_logits, penalize_repetition
-from gpt2.settings import Sampling
+from gpt2.config import SamplingConfig
+from gpt2.inference.sampling import filter_logits, penalize_repetition, sample_next
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 
 def hugging_face(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
-    """What generate() does to logits: its warpers in its order."""
+    """Apply the warpers of transformers in the order of its generate()."""
     warpers = [transformers.TemperatureLogitsWarper(temperature)]
     if top_k:
         warpers.append(transformers.TopKLogitsWarper(top_k))
@@ -62,26 +62,48 @@ def test_the_repetition_penalty_equals_hugging_faces(penalty):
 
 def test_sampled_frequencies_are_those_of_the_filtered_distribution():
     logits = torch.tensor([[2.0, 1.0, 0.5, 0.0, -1.0, -3.0]])
-    sampling = Sampling(temperature=0.9, top_k=4, top_p=0.97)
-    drawn = draw(logits.expand(20_000, 6), sampling, torch.Generator().manual_seed(0))
+    sampling = SamplingConfig(temperature=0.9, top_k=4, top_p=0.97)
+    samples = sample_next(logits.expand(20_000, 6), sampling, torch.Generator().manual_seed(0))
     p = filter_logits(logits, 0.9, 4, 0.97).softmax(-1)[0]
-    counts = torch.bincount(drawn, minlength=6)
+    counts = torch.bincount(samples, minlength=6)
     assert counts[p == 0].sum() == 0
     expected = p[p > 0].double()
     expected *= 20_000 / expected.sum()
     assert chisquare(counts[p > 0].numpy(), expected.numpy()).pvalue > 0.001
 
 
-def test_temperature_zero_takes_the_likeliest():
+def test_temperature_zero_takes_the_most_probable_token():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 4.9, 5.0]])
-    assert draw(logits, Sampling(temperature=0.0)).tolist() == [1, 0]
+    assert sample_next(logits, SamplingConfig(temperature=0.0)).tolist() == [1, 0]
     assert filter_logits(logits, temperature=0.0).softmax(-1).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", -1.0), ("top_k", -1), ("top_p", 1.5), ("min_p", -0.1), ("repetition_penalty", 0.0)],
+    [
+        ("temperature", -1.0),
+        ("temperature", float("nan")),
+        ("top_k", 2.5),
+        ("top_k", True),
+        ("top_p", "1"),
+        ("top_k", -1),
+        ("top_p", 1.5),
+        ("min_p", -0.1),
+        ("repetition_penalty", 0.0),
+    ],
 )
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=name):
-        Sampling(**{name: value})
+        SamplingConfig(**{name: value})
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-7])
+def test_tiny_temperatures_take_the_most_probable_token(temperature):
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, -4.9, 4.0]])
+    assert sample_next(logits, SamplingConfig(temperature=temperature)).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_an_error(temperature):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        sample_next(torch.tensor([[0.0, torch.nan]]), SamplingConfig(temperature=temperature))

@@ -7,20 +7,22 @@ import gpt2.loss
 import numpy as np
 import pytest
 import torch
-from gpt2.attention import causal_mask, explicit, fused, products, sliding_window
-from gpt2.checkpoint import FILE
-from gpt2.data import TokenFiles, Windows
-from gpt2.muon import orthogonalise
-from gpt2.prepare import PIECE, pieces, prepare
-from gpt2.settings import OptimConfig, TrainConfig
-from gpt2.tokenizers import ByteTokenizer
-from gpt2.train import Trainer, TrainingDiverged, validate
-from small import Data, random_ids, small_model
+from gpt2._common.errors import DivergenceError
+from gpt2._common.muon import orthogonalize
+from gpt2._common.run_folder import TRAINING_STATE
+from gpt2.attention import causal_mask, explicit, fused, matmul_backend, sliding_window
+from gpt2.config import OptimConfig, TrainConfig
+from gpt2.data.prepare import CHUNK_BYTES, chunks, prepare
+from gpt2.data.token_file import TokenFiles, Windows
+from gpt2.data.tokenizers import ByteTokenizer
+from gpt2.training.run import start_run
+from gpt2.training.trainer import Trainer, held_out_loss
+from helpers_models import Data, random_ids, small_model
 from torch.nn.functional import cross_entropy
 
 
 def settings(**changes):
-    optim = OptimConfig(lr=3e-3, warmup=3)
+    optim = OptimConfig(lr=3e-3, warmup_steps=3)
     return TrainConfig(
         **{"steps": 12, "batch_size": 8, "optim": optim, "dtype": "float32", "eval_every": 4, "log_every": 1, **changes}
     )
@@ -34,7 +36,7 @@ def fresh(dropout=0.0):
     return small_model(torch.float32, seed=2, dropout=dropout)
 
 
-def test_it_overfits_one_batch(tmp_path):
+def test_the_model_overfits_one_batch(tmp_path):
     model, (ids, targets) = fresh(), Data().batch(0, 8)
     trainer = Trainer(model, Data(), settings(), tmp_path)
     for _ in range(150):
@@ -47,60 +49,117 @@ def test_float16_learns_with_its_scaler(tmp_path):
     trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0**30})
     batch = Data().batch(0, 8)
     values = [trainer.step(*batch, lr=1e-2)[0] for _ in range(40)]
-    assert values[1] == values[0]  # the first steps overflow, are left out, and lower the scale
+    assert values[1] == values[0]  # the first steps overflow, are skipped, and lower the scale
     assert trainer.scaler.get_scale() < 2**30
     assert values[-1] < 0.5 * values[0]
     assert all(p.isfinite().all() for p in trainer.model.parameters())
 
 
-def test_the_log_says_how_fast_it_went(tmp_path):
-    Trainer(fresh(), Data(), settings(steps=2, mfu=True), tmp_path).run()
+def test_metrics_report_the_throughput(tmp_path):
+    Trainer(fresh(), Data(), settings(steps=2, report_mfu=True), tmp_path).fit()
     for entry in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()):
         assert entry["tokens"] == entry["step"] * 8 * 16
         assert entry["tokens_per_second"] > 0
         assert 0 < entry["mfu"] < 1
         peak = entry["tflops"] / entry["mfu"]
-        assert 1e-3 < peak < 1e4  # a matrix product has some GFLOP/s at least
+        assert 1e-3 < peak < 1e4  # a matmul reaches at least 1 GFLOP/s
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, optimizer):
-    config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup=3))
+    config = settings(optim=OptimConfig(optimizer=optimizer, lr=3e-3, warmup_steps=3))
     whole, parts = fresh(dropout=0.2), fresh(dropout=0.2)
-    Trainer(whole, Data(), config, tmp_path / "whole").run()
-    Trainer(parts, Data(), config, tmp_path / "parts").run(stop_after=6)
+    Trainer(whole, Data(), config, tmp_path / "whole").fit()
+    Trainer(parts, Data(), config, tmp_path / "parts").fit(stop_after=6)
     with (tmp_path / "parts/metrics.jsonl").open("a") as file:
-        file.write('{"step": 7, "loss": 0}\n')  # a step that was logged, but not kept: it is done again
+        file.write('{"step": 7, "loss": 0}\n')  # a step that was logged, but not saved: it is repeated
     again = fresh(dropout=0.2)
     torch.manual_seed(99)
-    Trainer(again, Data(), config, tmp_path / "parts").run(resume=True)
+    Trainer(again, Data(), config, tmp_path / "parts").fit(resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
 
 
-def test_a_checkpoint_of_another_run_or_model_is_refused(tmp_path):
-    Trainer(fresh(), Data(), settings(steps=4), tmp_path).run()
-    with pytest.raises(ValueError, match="other settings"):
-        Trainer(fresh(), Data(), settings(steps=4, batch_size=4), tmp_path).run(resume=True)
-    with pytest.raises(ValueError, match="another model"):
-        Trainer(small_model(torch.float32, d_model=16), Data(), settings(steps=4), tmp_path).run(resume=True)
-    with pytest.raises(ValueError, match="to resume from"):
-        Trainer(fresh(), Data(), settings(), tmp_path / "none").run(resume=True)
-    whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
+def test_resuming_another_run_names_the_setting_that_differs(tmp_path):
+    Trainer(fresh(), Data(), settings(steps=4), tmp_path).fit()
+    narrow = small_model(torch.float32, d_model=16)
+    for trainer, setting in [
+        (Trainer(fresh(), Data(), settings(steps=4, batch_size=4), tmp_path), "`batch_size` must be 8 to resume"),
+        (Trainer(fresh(), Data(), settings(steps=5), tmp_path), "`steps` must be 4 to resume"),
+        (Trainer(fresh(0.1), Data(), settings(steps=4), tmp_path), "`dropout` must be 0.0 to resume"),
+        (Trainer(fresh(), Data(uneven=True), settings(steps=4), tmp_path), "`fingerprint` must be"),
+        (Trainer(narrow, Data(), settings(steps=4), tmp_path), "`d_model` must be 32 to resume"),
+    ]:
+        with pytest.raises(ValueError, match=setting):
+            trainer.fit(resume=True)
+    with pytest.raises(ValueError, match="holds a run"):
+        Trainer(fresh(), Data(), settings(steps=4), tmp_path).fit()
+    state = (tmp_path / TRAINING_STATE).read_bytes()
+    (tmp_path / TRAINING_STATE).write_bytes(state[: len(state) // 2])
     with pytest.raises(ValueError, match="truncated"):
-        Trainer(fresh(), Data(), settings(steps=4), tmp_path).run(resume=True)
+        Trainer(fresh(), Data(), settings(steps=4), tmp_path).fit(resume=True)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path):
+def test_a_nan_loss_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    Trainer(fresh(), Data(), settings(), tmp_path).fit(stop_after=4)
+    before = (tmp_path / TRAINING_STATE).read_bytes()
+
+    class Poisoned(Trainer):
+        def load(self):
+            super().load()
+            with torch.no_grad():
+                self.model.wte.weight[3] = torch.nan
+
+    with pytest.raises(DivergenceError, match=r"loss became NaN at step 5\. The checkpoint of step 4 is kept"):
+        Poisoned(fresh(), Data(), settings(), tmp_path).fit(resume=True)
+    assert (tmp_path / TRAINING_STATE).read_bytes() == before
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_weights_and_validation_losses_that_are_not_finite_are_never_saved(tmp_path):
     trainer = Trainer(fresh(), Data(), settings(), tmp_path)
-    trainer.run(stop_after=4)
-    before = (tmp_path / FILE).read_bytes()
     with torch.no_grad():
-        trainer.model.wte.weight[3] = torch.nan
-    with pytest.raises(TrainingDiverged, match="step 4: the loss is nan"):
-        trainer.run()
-    assert (tmp_path / FILE).read_bytes() == before
+        trainer.model.wpe.weight[20] = torch.inf  # a position that no batch uses
+    with pytest.raises(DivergenceError, match="weights became NaN at step 4"):
+        trainer.fit()
+    assert not (tmp_path / TRAINING_STATE).exists()
+    trainer = Trainer(fresh(), Data(), settings(), tmp_path)
+    trainer.evaluate = lambda: float("inf")
+    with pytest.raises(DivergenceError, match=r"validation loss became infinite at step 4\. No checkpoint was written"):
+        trainer.fit()
+
+
+def test_early_stopping_needs_held_out_data(tmp_path):
+    data = Data()
+    data.validation = lambda size: iter(())
+    with pytest.raises(ValueError, match="`patience` must be 0 without held-out data, got 2"):
+        Trainer(fresh(), data, settings(patience=2), tmp_path).fit()
+    assert not list(tmp_path.iterdir())
+    line = Trainer(fresh(), data, settings(steps=2), tmp_path).fit()
+    assert "val_loss" not in line
+
+
+def test_a_finished_run_is_extended_and_continues_an_interrupted_extension(tmp_path):
+    config = settings(steps=4)
+    Trainer(fresh(), Data(), config, tmp_path).fit()
+
+    def start(**options):
+        return start_run(tmp_path, config, resume=True, **options)
+
+    assert start().finished
+    longer = start(extend=5)
+    assert (longer.config.steps, longer.finished) == (9, False)
+    Trainer(fresh(), Data(), longer.config, tmp_path).fit(longer, stop_after=6)
+    assert json.loads((tmp_path / "train_config.json").read_text())["train"]["steps"] == 9
+    with pytest.raises(ValueError, match="`extend` must be used with a finished run"):
+        start(extend=4)
+    for again in (start(), start(extend=5)):
+        assert (again.config.steps, again.finished, again.step) == (9, False, 6)
+    last = Trainer(fresh(), Data(), again.config, tmp_path).fit(again)
+    assert last["step"] == 9
+    assert start().finished
+    with pytest.raises(ValueError, match="--resume"):
+        start_run(tmp_path, config, extend=1)
 
 
 def test_micro_batches_give_the_large_batchs_gradient_with_targets_ignored_unevenly(tmp_path):
@@ -116,7 +175,7 @@ def test_micro_batches_give_the_large_batchs_gradient_with_targets_ignored_uneve
 
 @pytest.mark.parametrize("at_once", [1, 200, 10_000])
 def test_the_chunked_loss_has_cross_entropys_value_and_gradients(monkeypatch, at_once):
-    monkeypatch.setattr(gpt2.loss, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(gpt2.loss, "MAX_LOGITS", at_once)
     torch.manual_seed(0)
     x, w = (torch.randn(n, 12, dtype=torch.float64, requires_grad=True) for n in (23, 37))
     targets = torch.randint(0, 37, (23,))
@@ -130,10 +189,10 @@ def test_the_chunked_loss_has_cross_entropys_value_and_gradients(monkeypatch, at
         assert torch.autograd.gradcheck(lambda *xw: gpt2.loss.linear_cross_entropy(*xw, targets), (x, w))
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+def test_activation_checkpointing_changes_no_gradient():
     model, (ids, targets) = fresh().double().train(), Data().batch(0, 4)
     gradients = []
-    for model.gradient_checkpointing in (False, True):
+    for model.activation_checkpointing in (False, True):
         model.zero_grad()
         model.loss(ids, targets).backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
@@ -141,7 +200,7 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 
 @pytest.mark.parametrize("tokens", [5, 8, 13, 16])
-def test_the_ways_of_attention_agree_forward_and_backward(tokens):
+def test_all_attention_implementations_agree_forward_and_backward(tokens):
     torch.manual_seed(0)
     qkv = [torch.randn(2, 3, tokens, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     for window in (None, 4):
@@ -149,7 +208,7 @@ def test_the_ways_of_attention_agree_forward_and_backward(tokens):
         reference = explicit(*qkv, mask)[0]
         weight = torch.randn_like(reference)
         expected = torch.autograd.grad((reference * weight).sum(), qkv)
-        others = [fused(*qkv), products(*qkv)] if window is None else [sliding_window(*qkv, window)]
+        others = [fused(*qkv), matmul_backend(*qkv)] if window is None else [sliding_window(*qkv, window)]
         for other in others:
             assert (reference - other).abs().max() < 1e-12
             found = torch.autograd.grad((other * weight).sum(), qkv)
@@ -165,27 +224,29 @@ def test_a_query_with_nothing_to_attend_to_yields_zeros_and_no_nan():
     assert all(t.grad.isfinite().all() for t in (q, k, v))
 
 
-def test_muon_makes_singular_values_alike():
+def test_muon_makes_singular_values_nearly_equal():
     torch.manual_seed(0)
-    found = torch.linalg.svdvals(orthogonalise(torch.randn(2, 20, 50)))
+    found = torch.linalg.svdvals(orthogonalize(torch.randn(2, 20, 50)))
     assert found.min() > 0.6
     assert found.max() < 1.3
     tall = torch.randn(1, 50, 20)
-    assert torch.allclose(orthogonalise(tall), orthogonalise(tall.mT).mT, atol=1e-5)
+    assert torch.allclose(orthogonalize(tall), orthogonalize(tall.mT).mT, atol=1e-5)
 
 
 def test_early_stopping_keeps_the_best_model(tmp_path):
-    config = settings(steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup=0, schedule="constant"))
-    last = Trainer(fresh(), Data(), config, tmp_path).run()
+    config = settings(
+        steps=400, eval_every=5, patience=2, optim=OptimConfig(lr=1e-2, warmup_steps=0, schedule="constant")
+    )
+    last = Trainer(fresh(), Data(), config, tmp_path).fit()
     entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = [e["val_loss"] for e in entries if "val_loss" in e]
     assert last["step"] < 400  # random targets: held-out loss can only rise
     from gpt2 import GPT2
 
-    assert validate(GPT2.from_pretrained(tmp_path), Data(), 2) == pytest.approx(min(scores), abs=1e-5)
+    assert held_out_loss(GPT2.from_pretrained(tmp_path), Data(), 2) == pytest.approx(min(scores), abs=1e-5)
 
 
-def test_bfloat16_in_a_process_whose_cpu_can_do_it():
+def test_bfloat16_autocast_trains_float32_weights():
     code = """
 import torch
 from gpt2 import GPT2, GPT2Config
@@ -200,7 +261,7 @@ assert model.wte.weight.grad.dtype == torch.float32
 assert abs(full - half) < 0.01, (full, half)
 assert full != half
 """
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"}  # see gpt2.devices
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"}  # see gpt2._common.device
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -215,39 +276,54 @@ def text(tmp_path):
     return path
 
 
-def test_prepared_tokens_are_the_text_whatever_the_pieces_and_workers(tmp_path, text):
+def test_prepared_tokens_do_not_depend_on_chunks_and_workers(tmp_path, text):
     whole = ByteTokenizer().encode(text.read_text(encoding="utf-8"))
-    for number, (size, workers) in enumerate([(PIECE, 1), (1000, 2)]):
+    for number, (size, workers) in enumerate([(CHUNK_BYTES, 1), (1000, 2)]):
         folder = tmp_path / str(number)
-        index = prepare([text, text], folder, workers=workers, piece_bytes=size)
+        index = prepare([text, text], folder, workers=workers, chunk_bytes=size)
         files = TokenFiles(folder)
         assert files.read(0, files.tokens).tolist() == [*whole, 256] * 2
         assert (index["documents"], index["tokens"]) == (2, 2 * len(whole) + 2)
         assert files.read(len(whole) - 3, 9).tolist() == [*whole[-3:], 256, *whole[:5]]
 
 
-def test_pieces_cut_only_before_a_space_after_something_else(text):
+def test_chunks_are_cut_only_between_pre_tokens(text):
     raw = text.read_bytes()
-    found = list(pieces(text, 100))
+    found = list(chunks(text, 100))
     assert len(found) > 20
     assert b"".join(raw[p.start : p.end] for p in found) == raw
     assert [p.last for p in found] == [False] * (len(found) - 1) + [True]
-    for piece in found[1:]:
-        assert raw[piece.start : piece.start + 1] == b" "
-        assert raw[piece.start - 1 : piece.start] not in (b" ", b"\n")
+    for chunk in found[1:]:
+        assert raw[chunk.start : chunk.start + 1] in (b" ", b",", b".")
+        assert raw[chunk.start - 1 : chunk.start] not in (b" ", b"\n")
 
 
-def test_a_second_run_goes_on_where_the_first_ended_and_notices_changes(tmp_path, text):
+@pytest.mark.parametrize(
+    "text", ["他说，今天天气很好。" * 400, "word\n" * 400, "word\r\n" * 400, "naïve café, über.\n\n  x" * 200]
+)
+def test_any_text_is_cut_and_joins_to_the_same_pre_tokens(tmp_path, text):
+    regex = pytest.importorskip("regex")
+    gpt2 = regex.compile(r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode())
+    found = list(chunks(path, 300))
+    assert len(found) > 5
+    parts = [text.encode()[c.start : c.end].decode().replace("\r\n", "\n") for c in found]
+    assert [t for part in parts for t in gpt2.findall(part)] == gpt2.findall(text.replace("\r\n", "\n"))
+
+
+def test_a_second_run_reuses_shards_and_detects_changes(tmp_path, text):
     folder = tmp_path / "out"
-    prepare([text], folder, piece_bytes=1000)
-    (folder / "00003.bin").unlink()
+    prepare([text], folder, chunk_bytes=1000)
+    sorted(folder.glob("shard-*.bin"))[3].unlink()
     stamps = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.bin")}
-    prepare([text], folder, piece_bytes=1000)
+    prepare([text], folder, chunk_bytes=1000)
     assert TokenFiles(folder).tokens == len(text.read_bytes()) + 1
     assert {n: (folder / n).stat().st_mtime_ns for n in stamps} == stamps
     text.write_text("Other text. " * 300, encoding="utf-8")
-    prepare([text], folder, piece_bytes=1000)
+    prepare([text], folder, chunk_bytes=1000)
     assert bytes(TokenFiles(folder).read(0, 12).tolist()) == b"Other text. "
+    assert not set(stamps) & {p.name for p in folder.iterdir()}  # shards of the earlier text are deleted
 
 
 def test_jsonl_documents(tmp_path):
@@ -279,7 +355,7 @@ def test_batches_depend_on_seed_and_step_alone(tmp_path, text):
     assert files.tokens - files.train_tokens - len(held_out) in range(1, 33)
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(b"", "no text"), (b"a\xff", "byte 1 is not UTF-8")])
+@pytest.mark.parametrize(("content", "complaint"), [(b"", "must hold text"), (b"a\xff", "not UTF-8 .byte 1.")])
 def test_bad_texts_are_named(tmp_path, content, complaint):
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(ValueError, match=complaint):
@@ -290,15 +366,15 @@ def test_token_files_that_do_not_fit_their_index_are_refused(tmp_path, text):
     with pytest.raises(ValueError, match="gpt2 prepare"):
         TokenFiles(tmp_path)
     prepare([text], tmp_path / "out")
-    with pytest.raises(ValueError, match="no window"):
+    with pytest.raises(ValueError, match="`context_length` must be less than"):
         Windows(TokenFiles(tmp_path / "out"), 10**6)
-    (tmp_path / "out/00000.bin").write_bytes(b"12")
-    with pytest.raises(ValueError, match=r"00000\.bin"):
+    next((tmp_path / "out").glob("shard-00000-*.bin")).write_bytes(b"12")
+    with pytest.raises(ValueError, match=r"shard-00000.*\.bin: missing"):
         TokenFiles(tmp_path / "out")
 
 
-def test_the_strided_evaluation_predicts_each_token_once_from_what_it_says():
-    from gpt2.evaluate import token_losses
+def test_strided_evaluation_predicts_each_token_once_from_the_stated_window():
+    from gpt2.evaluation.perplexity import token_losses
 
     model = small_model()
     ids = random_ids(model, 1, 60)[0]

@@ -14,7 +14,7 @@
 # ## Motivation
 #
 # A **language model** assigns a probability to every possible next token. The smallest useful one looks at one character
-# and predicts the next. This notebook builds it twice, by counting and by gradient descent, and both ways give the same
+# and predicts the next. This notebook builds it twice, by counting and by gradient descent, and both give the same
 # model. Later models cannot be counted, so it matters that gradient descent finds the right answer here.
 #
 # It takes a few seconds and downloads nothing: the text is the Python language reference, which is part of every Python

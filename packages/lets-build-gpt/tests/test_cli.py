@@ -186,7 +186,7 @@ def test_plot_draws_several_runs(trained):
         (["evaluate", "run", "--text", "strange.txt"], "strange.txt: `text` must use only"),
         (["evaluate", "run", "--split", "test"], "`split` must be one of validation, train, all"),
         (["plot", "run", "--out", "text.txt"], "`out` must end in .png, .svg, .pdf"),
-        (["plot"], "RUNS"),
+        (["plot"], "`runs` must name at least one run folder"),
         (["plot", "nothing"], "metrics.jsonl: not found"),
         (["bigram", "--text", "short.txt"], "at least 11 characters"),
         (["demo", "--out", "run"], "holds a run"),

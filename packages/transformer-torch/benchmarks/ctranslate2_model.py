@@ -1,4 +1,4 @@
-"""Our weights as a model of CTranslate2, the C++ engine that translators are served with."""
+"""Convert a model to CTranslate2, a C++ inference engine for translation models."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from ctranslate2.specs import TransformerSpec
 from torch import Tensor, nn
 from transformer_torch import Transformer
-from transformer_torch.vocab import SIGNS
+from transformer_torch.data.tokenizer import SPECIAL_TOKENS
 
 
 def tokens_of(ids: list[int]) -> list[str]:
-    """The names of ids in CTranslate2's vocabulary."""
-    return [SIGNS[i] if i < len(SIGNS) else str(i) for i in ids]
+    """Return the names of ids in the vocabulary of the converted model."""
+    return [SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else str(i) for i in ids]
 
 
-def _numbers(tensor: Tensor) -> Any:
+def _array(tensor: Tensor) -> Any:
     return tensor.detach().float().numpy().astype(np.float32)
 
 
 def _linear(spec: Any, weight: Tensor, bias: Tensor | None = None) -> None:
-    spec.weight = _numbers(weight)
+    spec.weight = _array(weight)
     if bias is not None:
-        spec.bias = _numbers(bias)
+        spec.bias = _array(bias)
 
 
 def _attention(spec: Any, module: Any, norm: Any, cross: bool) -> None:
@@ -38,34 +38,37 @@ def _attention(spec: Any, module: Any, norm: Any, cross: bool) -> None:
     _norm(spec.layer_norm, norm)
 
 
-def _norm(spec: Any, around: Any) -> None:
-    spec.gamma, spec.beta = _numbers(around.norm.gamma), _numbers(around.norm.beta)
+def _norm(spec: Any, add_and_norm: Any) -> None:
+    spec.gamma, spec.beta = _array(add_and_norm.norm.gamma), _array(add_and_norm.norm.beta)
 
 
 def _feed_forward(spec: Any, layer: Any) -> None:
-    _linear(spec.linear_0, layer.feed_forward.w_1.weight, layer.feed_forward.w_1.bias)
-    _linear(spec.linear_1, layer.feed_forward.w_2.weight, layer.feed_forward.w_2.bias)
-    _norm(spec.layer_norm, layer.around_feed_forward)
+    _linear(spec.linear_0, layer.ffn.w_1.weight, layer.ffn.w_1.bias)
+    _linear(spec.linear_1, layer.ffn.w_2.weight, layer.ffn.w_2.bias)
+    _norm(spec.layer_norm, layer.norm_ffn)
 
 
 def convert(model: Transformer, folder: Path) -> ctranslate2.Translator:
-    """A post-norm model with sinusoidal positions, in float32 on one thread; its files go into `folder`."""
+    """Return a CTranslate2 translator of a post-norm model with sinusoidal positions: float32, one thread.
+
+    Its files are written into `folder`.
+    """
     config = model.config
     spec = TransformerSpec.from_config((config.n_layers, config.n_layers), config.n_heads, pre_norm=False)
     for stack in (spec.encoder, spec.decoder):
-        stack.position_encodings.encodings = _numbers(model.positions.table)
-    spec.encoder.embeddings[0].weight = _numbers(model.embedding.weight)
-    spec.decoder.embeddings.weight = _numbers(model.embedding.weight)
+        stack.position_encodings.encodings = _array(model.positions.table)
+    spec.encoder.embeddings[0].weight = _array(model.embedding.weight)
+    spec.decoder.embeddings.weight = _array(model.embedding.weight)
     _linear(spec.decoder.projection, model.embedding.weight)
     encoder: Any = nn.ModuleList(model.encoder)
-    for its, layer in zip(spec.encoder.layer, encoder, strict=True):
-        _attention(its.self_attention, layer.self_attention, layer.around_self, cross=False)
-        _feed_forward(its.ffn, layer)
+    for target, layer in zip(spec.encoder.layer, encoder, strict=True):
+        _attention(target.self_attention, layer.self_attn, layer.norm_self, cross=False)
+        _feed_forward(target.ffn, layer)
     decoder: Any = nn.ModuleList(model.decoder)
-    for its, layer in zip(spec.decoder.layer, decoder, strict=True):
-        _attention(its.self_attention, layer.self_attention, layer.around_self, cross=False)
-        _attention(its.attention, layer.cross_attention, layer.around_cross, cross=True)
-        _feed_forward(its.ffn, layer)
+    for target, layer in zip(spec.decoder.layer, decoder, strict=True):
+        _attention(target.self_attention, layer.self_attn, layer.norm_self, cross=False)
+        _attention(target.attention, layer.cross_attn, layer.norm_cross, cross=True)
+        _feed_forward(target.ffn, layer)
     names = tokens_of(list(range(config.vocab_size)))
     spec.register_source_vocabulary(names)
     spec.register_target_vocabulary(names)

@@ -1,8 +1,7 @@
-"""Training beside torch.nn.Transformer and Hugging Face's Marian: one thread, taken in turn.
+"""Compare training with torch.nn.Transformer and Hugging Face's Marian: one thread, interleaved rounds.
 
-d_model 256, 3 + 3 layers, 8 heads, d_ff 1,024, vocabulary 8,000. The peers are as their users write them, in float32;
-ours is in bfloat16 (autocast) where the CPU computes it, which is what `--dtype auto` chooses, and in float32. All
-have the same batches, and the allocator's setting (`keep_memory`) holds for the whole process, so for the peers too.
+d_model 256, 3 + 3 layers, 8 heads, d_ff 1,024, vocabulary 8,000. The baselines run in float32, their default; ours in
+the dtype that `--dtype auto` selects, and in float32. All have the same batches and the same malloc settings.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ import torch.nn.functional as F
 from dlpapers_shared.timing import compare, write_record
 from torch import Tensor, nn
 from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConfig, sinusoids
-from transformer_torch.allocator import keep_memory
-from transformer_torch.batching import Pair, pad, token_batches
+from transformer_torch._common.device import pick_dtype
+from transformer_torch._common.malloc import keep_freed_memory
 from transformer_torch.config import Dtype
-from transformer_torch.device import choose_dtype
+from transformer_torch.data.batching import Pair, pad, token_batches
 from transformers import MarianMTModel
 
 FOLDER = Path(__file__).parent.parent
 sys.path.insert(0, str(FOLDER / "tests"))
-from marian_oracle import EOS, PAD, marian_config  # noqa: E402
+from helpers_marian import EOS, PAD, marian_config  # noqa: E402
 
 VOCAB, D_MODEL, HEADS, LAYERS, D_FF, DROPOUT = 8000, 256, 8, 3, 1024, 0.1
 N_BATCHES = 3
 
 
 class TorchTransformer(nn.Module):
-    """What a user of torch.nn.Transformer writes."""
+    """The model as a user of torch.nn.Transformer writes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +43,7 @@ class TorchTransformer(nn.Module):
         self.register_buffer("positions", sinusoids(256, D_MODEL).float())
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
-        """Logits."""
+        """Return logits."""
         x, y = (
             F.dropout(self.embedding(ids) * math.sqrt(D_MODEL) + self.positions[: ids.size(1)], DROPOUT, self.training)
             for ids in (src, tgt)
@@ -59,7 +58,7 @@ class TorchTransformer(nn.Module):
 
 
 def pairs() -> list[Pair]:
-    """Random ids in sentences about as long as those of Multi30k."""
+    """Return random ids in sentences about as long as those of Multi30k."""
     rng = random.Random(0)
 
     def words() -> list[int]:
@@ -69,7 +68,7 @@ def pairs() -> list[Pair]:
 
 
 def training() -> list[dict[str, object]]:
-    """Tokens a second of a whole step: forward, backward, Adam."""
+    """Measure tokens per second of a training step: forward, backward, Adam."""
     data = pairs()
     batches = token_batches(data, 4096, random.Random(0))[:N_BATCHES]
     tensors = [tuple(pad([data[i][side] for i in batch]) for side in (0, 1)) for batch in batches]
@@ -81,7 +80,7 @@ def training() -> list[dict[str, object]]:
 
         def run() -> None:
             for batch in batches:
-                trainer.update([batch])
+                trainer.step([batch])
 
         return run
 
@@ -107,34 +106,39 @@ def training() -> list[dict[str, object]]:
             loss(out.logits.flatten(0, 1), tgt[:, 1:].flatten()).backward()
             marian_adam.step()
 
-    sides = {"torch.nn.Transformer, float32": torch_nn, "Hugging Face Marian, float32": hugging_face}
+    baselines = {"torch.nn.Transformer, float32": torch_nn, "Hugging Face Marian, float32": hugging_face}
     n = sum(int((src != PAD).sum() + (tgt[:, 1:] != PAD).sum()) for src, tgt in tensors)
-    auto: Dtype = "bfloat16" if choose_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
+    auto: Dtype = "bfloat16" if pick_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
     rows: list[dict[str, object]] = []
     for dtype in dict.fromkeys((auto, "float32")):
-        found = compare(ours(dtype), sides, rounds=5, warmup=1)
-        for peer in sides:
-            own, other = n / found.seconds(), n / found.seconds(peer)
+        found = compare(ours(dtype), baselines, rounds=5, warmup=1)
+        for baseline in baselines:
             rows.append(
-                {"ours": dtype, "peer": peer, "our tokens/s": own, "their tokens/s": other, "ratio": found.ratio(peer)}
+                {
+                    "our dtype": dtype,
+                    "baseline": baseline,
+                    "ours (tokens/s)": n / found.seconds(),
+                    "baseline (tokens/s)": n / found.seconds(baseline),
+                    "speedup ×": found.ratio(baseline),
+                }
             )
     return rows
 
 
 if __name__ == "__main__":
-    keep_memory()
+    keep_freed_memory()
     torch.set_num_threads(1)
     rows = training()
     for line in rows:
         print(line)
     write_record(
         FOLDER / "results" / "speed-training.json",
-        title="Speed of training on a CPU, one thread",
+        title="Training throughput on a CPU, one thread",
         command='nox -s "bench(transformer-torch)" -- training_speed',
         seed=0,
         rows=rows,
         distributions=["torch", "transformers"],
-        note="CPU seconds, five rounds in turn, median ratio. d_model 256, 3 + 3 layers, 8 heads, d_ff 1,024, "
-        "vocabulary 8,000; batches of 4,096 positions. The peers are in float32, as their users write it; ours as "
-        "`--dtype auto` has it on a CPU with bfloat16, and in float32. All have the allocator's settings of ours.",
+        note="CPU seconds, five interleaved rounds, median speedup. d_model 256, 3 + 3 layers, 8 heads, d_ff 1,024, "
+        "vocabulary 8,000; batches of 4,096 positions; forward, backward and Adam. The baselines run in float32, their "
+        "default; ours in the dtype that `--dtype auto` selects, and in float32. All have the same malloc settings.",
     )

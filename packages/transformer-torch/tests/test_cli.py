@@ -1,4 +1,4 @@
-"""The command line, in processes of its own."""
+"""The commands, beyond what tools/package_checks.py and run_checks.py test for every package."""
 
 import io
 import json
@@ -6,49 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
-from transformer_torch.__main__ import main
+from transformer_torch.cli import main
 
-TINY = [
-    "--steps",
-    "6",
-    "--valid-every",
-    "3",
-    "--decay",
-    "0",
-    "--d-model",
-    "16",
-    "--d-ff",
-    "16",
-    "--max-tokens",
-    "400",
-    "--dtype",
-    "float32",
-]
-
-
-def run(*arguments, cwd=None, text=None):
-    """In a process of its own: three seconds for the import of torch."""
-    return subprocess.run(
-        [sys.executable, "-m", "transformer_torch", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        input=text,
-        timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
-    )
+TINY = ["--steps", "6", "--eval-every", "3", "--decay-steps", "0", "--d-model", "16", "--d-ff", "16", "--n-layers", "1"]
+TINY += ["--batch-tokens", "400", "--device", "cpu", "--dtype", "float32"]
 
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """The same in this process: exit status, output and messages of a command in a folder."""
+    """Exit status, output and messages of a command in a folder."""
 
     def command(*arguments, cwd, text=""):
         monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["transformer-torch", *arguments])
+        monkeypatch.setattr(sys, "argv", ["transformer-torch", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.StringIO(text))
         status = 0
         try:
@@ -64,162 +37,196 @@ def call(monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def dates_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    done = run("train", *TINY, "--out", "run", cwd=folder)
+    command = [sys.executable, "-m", "transformer_torch", "train", *TINY, "--out", "run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder, done
+    return folder
 
 
-def test_train_without_text_leaves_a_whole_run(dates_run):
-    folder, done = dates_run
-    assert done.stdout == ""
-    assert "step 6" in done.stderr
-    names = {p.name for p in (folder / "run").iterdir()}
-    assert {"config.json", "metrics.jsonl", "model.safetensors", "state.safetensors", "vocab.json"} <= names
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert {"tokens", "loss", "lr", "seconds", "tokens_per_second", "val_loss"} <= lines[-1].keys()
-    assert json.loads((folder / "run" / "config.json").read_text())["train"]["steps"] == 6
-
-
-def test_a_folder_with_a_run_is_not_overwritten(dates_run, call):
-    folder, _ = dates_run
-    before = (folder / "run" / "model.safetensors").read_bytes()
-    status, _, said = call("train", *TINY, "--out", "run", cwd=folder)
-    assert status == 2
-    assert said.startswith("error: out: run holds a run already")
-    assert (folder / "run" / "model.safetensors").read_bytes() == before
-
-
-def test_translate_answers_each_line_in_order(dates_run, call):
-    folder, _ = dates_run
-    done = run("translate", "run", "--beam", "2", cwd=folder, text="4. März 2021\n\n3/4/2021\n")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 3
-    assert done.stdout.splitlines()[1] == ""
-    (folder / "in.txt").write_text("4. März 2021\n", encoding="utf-8")
-    status, out, _ = call("translate", "run", "--input", "in.txt", "--beam", "3", "--nbest", "2", cwd=folder)
+def test_translate_keeps_order_and_blank_lines(dates_run, call):
+    status, out, said = call("translate", "run", "--beam-size", "2", cwd=dates_run, text="4. März 2021\n\n3/4/2021\n")
+    assert (status, said) == (0, "")
+    assert len(out.splitlines()) == 3
+    assert out.splitlines()[1] == ""
+    (dates_run / "in.txt").write_text("4. März 2021\n", encoding="utf-8")
+    options = ["--input", "in.txt", "--beam-size", "3", "--nbest", "3"]
+    status, out, _ = call("translate", "run", *options, cwd=dates_run)
     rows = [line.split("\t") for line in out.splitlines()]
     assert status == 0
-    assert [row[0] for row in rows] == ["1", "1"]
-    assert float(rows[0][1]) >= float(rows[1][1])
+    assert [row[0] for row in rows] == ["1", "1", "1"]
+    assert float(rows[0][1]) >= float(rows[1][1]) >= float(rows[2][1])
+    assert len({row[2] for row in rows}) == 3
 
 
-def test_average_and_score(dates_run, call):
-    folder, _ = dates_run
-    weights = "run/model.safetensors"
-    assert call("average", weights, weights, "--out", "mean.safetensors", cwd=folder)[0] == 0
-    assert (folder / "mean.safetensors").stat().st_size == (folder / weights).stat().st_size
-    (folder / "lines.txt").write_text("Zwei Hunde laufen über die Wiese .\n", encoding="utf-8")
-    _, out, _ = call("score", "lines.txt", "lines.txt", cwd=folder)
+def test_translate_warns_of_a_truncated_line_by_its_number(dates_run, call):
+    status, out, said = call("translate", "run", "--beam-size", "1", cwd=dates_run, text="a\n" + "1" * 99 + "\nb\n")
+    assert status == 0
+    assert said == "warning: line 2 has 100 tokens; translated the first 64\n"
+    assert len(out.splitlines()) == 3
+
+
+def test_translate_answers_a_pipe_line_by_line(dates_run):
+    command = [sys.executable, "-m", "transformer_torch", "translate", "run", "--beam-size", "1", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
+    with subprocess.Popen(
+        command, cwd=dates_run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
+        answers = []
+        for line in ("4. März 2021", "2021年3月4日"):
+            process.stdin.write(f"{line}\n".encode())
+            process.stdin.flush()
+            answers.append(process.stdout.readline().decode().rstrip("\n"))
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+    lines = ["4. März 2021", "2021年3月4日"]
+    done = subprocess.run(command, cwd=dates_run, input="\n".join(lines).encode(), capture_output=True, check=True)
+    assert done.stdout.decode().splitlines() == answers
+
+
+def test_average_writes_a_run_that_translate_takes(dates_run, call):
+    status, _, said = call("average", "run", "run", "--out", "mean", cwd=dates_run)
+    assert (status, said) == (0, "wrote mean\n")
+    text = "4. März 2021\n3/4/2021\n"
+    found = [call("translate", name, cwd=dates_run, text=text)[1] for name in ("run", "mean")]
+    assert found[0] == found[1]
+    shutil.copytree(dates_run / "run", dates_run / "other", dirs_exist_ok=True)
+    tokenizer = json.loads((dates_run / "other" / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["symbols"][:2] = tokenizer["symbols"][1::-1]
+    (dates_run / "other" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    for arguments, message in (
+        (["run", "other", "--out", "x"], "other: its tokenizer differs from that of run"),
+        (["run/training_state.safetensors", "--out", "x"], "run/training_state.safetensors"),
+        (["run", "--out", "run"], "run: holds a run"),
+    ):
+        status, out, said = call("average", *arguments, cwd=dates_run)
+        assert (status, out) == (2, "")
+        assert said.startswith("error: ")
+        assert message in said
+
+
+def test_score_reads_files_with_a_byte_order_mark(dates_run, call):
+    (dates_run / "lines.txt").write_text("\ufeffZwei Hunde laufen über die Wiese .\r\n", encoding="utf-8")
+    (dates_run / "plain.txt").write_text("Zwei Hunde laufen über die Wiese .\n", encoding="utf-8")
+    _, out, _ = call("score", "lines.txt", "plain.txt", cwd=dates_run)
     assert out.splitlines()[0].startswith("BLEU = 100.00")
 
 
-def test_own_text_trains_and_resumes(tmp_path, call):
-    (tmp_path / "a").write_text("ein Hund\nzwei Hunde\nein Kind\n" * 5, encoding="utf-8")
-    (tmp_path / "b").write_text("a dog\ntwo dogs\na child\n" * 5, encoding="utf-8")
-    text = ["--src", "a", "--tgt", "b", "--valid-src", "a", "--valid-tgt", "b", "--vocab", "words"]
-    sizes = [*TINY, "--n-heads", "2", "--n-layers", "1", "--warmup", "3"]
-    assert call("train", *text, *sizes, "--out", "m", cwd=tmp_path)[0] == 0
-    status, _, said = call("train", "--resume", "--out", "m", cwd=tmp_path)
+def test_plot_draws_losses_and_attention(dates_run, call):
+    status, out, _ = call("plot", "run", "--line", "4. März 2021", cwd=dates_run)
+    assert status == 0
+    assert len(out.splitlines()) == 1
+    for name in ("loss_curve.png", "attention.png"):
+        assert (dates_run / "run" / name).read_bytes()[:4] == b"\x89PNG"
+    assert call("plot", "run", "--line", " ", cwd=dates_run)[0] == 2
+
+
+def test_demo_uses_a_finished_run_and_refuses_another_one(tmp_path, dates_run, call):
+    options = ["--steps", "2", "--device", "cpu", "--dtype", "float32", "--out", "demo"]
+    status, out, said = call("demo", *options, cwd=tmp_path)
     assert status == 0, said
-    (tmp_path / "a").write_text("ein Hund\nzwei Hunde\ndas Kind\n" * 5, encoding="utf-8")
-    status, _, said = call("train", "--resume", "--out", "m", cwd=tmp_path)
-    assert status == 2
-    assert "not the text that m was trained on" in said
+    assert out.splitlines()[-1].endswith("of 500 dates of days that training never had are exactly right")
+    weights = (tmp_path / "demo" / "model.safetensors").read_bytes()
+    again = call("demo", *options, cwd=tmp_path)
+    assert again[:2] == (0, out)
+    assert "--overwrite" in again[2]
+    assert (tmp_path / "demo" / "model.safetensors").read_bytes() == weights
+    status, out, said = call("demo", "--out", "run", cwd=dates_run)
+    assert (status, out) == (2, "")
+    assert "must be" in said
+    assert "to resume run" in said
 
 
 BAD = {
-    "lengths": (["train", "--src", "three", "--tgt", "two", "--vocab", "words"], "3 lines of source, 2 of target"),
-    "empty": (["train", "--src", "none", "--tgt", "none", "--vocab", "words"], "empty"),
-    "hole": (["train", "--src", "hole", "--tgt", "three", "--vocab", "words"], "line 2 of the source is empty"),
-    "missing": (["train", "--src", "nowhere", "--tgt", "two"], "nowhere"),
-    "long": (["train", "--src", "three", "--tgt", "three", "--vocab", "characters", "--max-length", "3"], "positions"),
-    "run": (["translate", "nowhere"], "the folder of a run"),
-    "score": (["score", "three", "two"], "3 lines; the reference has 2"),
-    "validation": (["train", "--src", "three", "--tgt", "three", "--vocab", "words"], "--patience 0"),
+    "lengths": (
+        ["train", "--src", "three", "--tgt", "two", "--vocab", "words"],
+        "must have as many lines, got 3 and 2",
+    ),
+    "empty": (["train", "--src", "none", "--tgt", "none", "--vocab", "words"], "no lines"),
+    "missing": (["train", "--src", "nowhere", "--tgt", "two"], "nowhere: No such file"),
+    "no tgt": (["train", "--src", "three"], "For two files, add --tgt"),
+    "no src": (["train", "base"], "`src` must be a file"),
+    "no src, tgt": (["train", "small", "--tgt", "two"], "`src` must be a file"),
+    "two texts": (["train", "dates", "--src", "three"], "`src` must not be set with `data` = 'dates'"),
+    "valid of a dataset": (["train", "--data", "dates", "--valid-src", "two"], "`valid_src` must not be set"),
+    "dataset": (["train", "--data", "foo"], "`data` must be one of"),
+    "valid": (["train", "small", "--src", "three", "--tgt", "three", "--valid-tgt", "two"], "`valid_src` must be set"),
+    "long": (
+        ["train", "--src", "three", "--tgt", "three", "--max-length", "2", "--vocab", "characters"],
+        "--max-length",
+    ),
+    "run": (["translate", "nowhere"], "Is nowhere a run folder?"),
+    "score": (["score", "three", "two"], "must have as many lines as the reference, 2, got 3"),
+    "nbest": (["translate", "run", "--nbest", "0"], "`nbest` must be an integer from 1 to 4, got 0"),
+    "nbest above beam": (["translate", "run", "--nbest", "3", "--beam-size", "2"], "`nbest` must be"),
+    "alpha": (["translate", "run", "--length-alpha", "nan"], "`length_alpha` must be"),
+    "decay": (["train", "dates", "--steps", "20"], "`decay_steps` must be at most `steps` = 20, got 1000"),
+    "heads": (["train", "dates", "--d-model", "30"], "`n_heads` must divide `d_model` = 30, got 4"),
+    "d_k": (["train", "dates", "--d-k", "0"], "`d_k` must be an integer of at least 1, got 0"),
+    "extend": (["train", "dates", "--extend", "3"], "`extend` must be 0 without --resume"),
+    "pad_id": (["train", "dates", "--pad-id", "4"], "unknown options: --pad-id"),
+    "average": (["average", "--out", "x"], "`runs` must name at least one run folder"),
 }
 
 
-@pytest.fixture
-def error_of(tmp_path, call):
-    """What a command in `tmp_path` that must end with status 2 says on stderr."""
-
-    def command(*arguments, text=""):
-        status, out, said = call(*arguments, cwd=tmp_path, text=text)
-        assert (status, out) == (2, "")
-        return said
-
-    return command
-
-
 @pytest.mark.parametrize("case", sorted(BAD))
-def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, error_of, case):
-    for name, text in {"three": "a b\nb c\nc d\n", "two": "a b\nb c\n", "none": "", "hole": "a\n\nc\n"}.items():
+def test_bad_input_is_one_error_line_and_writes_nothing(tmp_path, call, case):
+    for name, text in {"three": "a b\nb c\nc d\n", "two": "a b\nb c\n", "none": ""}.items():
         (tmp_path / name).write_text(text)
     arguments, message = BAD[case]
-    said = error_of(*arguments)
+    status, out, said = call(*arguments, cwd=tmp_path)
+    assert (status, out) == (2, ""), said
     assert message in said
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
-    assert not (tmp_path / "runs").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["none", "three", "two"]
 
 
-def test_what_does_not_belong_to_a_run_is_one_line_and_status_2(dates_run, tmp_path, error_of):
-    folder, _ = dates_run
-    shutil.copytree(folder / "run", tmp_path / "run")
-    said = error_of("translate", "run", text="1" * 64)
-    assert said.startswith("error: line: 65 tokens in '1111")
-    vocabulary = tmp_path / "run" / "vocab.json"
-    whole = json.loads(vocabulary.read_text(encoding="utf-8"))
-    vocabulary.write_text(json.dumps(whole | {"symbols": whole["symbols"][:-1]}), encoding="utf-8")
-    said = error_of("translate", "run", text="4. März 2021")
-    assert "vocabulary: " in said
-    assert "they are of different runs" in said
-    vocabulary.write_text(json.dumps(whole), encoding="utf-8")
+def test_parts_of_different_runs_are_one_error_line(dates_run, tmp_path, call):
+    shutil.copytree(dates_run / "run", tmp_path / "run")
+    path = tmp_path / "run" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"symbols": content["symbols"][:-1]}), encoding="utf-8")
+    status, _, said = call("translate", "run", cwd=tmp_path, text="4. März 2021")
+    assert status == 2
+    assert "They are of different runs" in said
+    path.write_text(json.dumps(content), encoding="utf-8")
     config = tmp_path / "run" / "config.json"
     values = json.loads(config.read_text(encoding="utf-8"))
     values["model"]["d_ff"] = 24
     config.write_text(json.dumps(values), encoding="utf-8")
-    for command in (["translate", "run"], ["train", "--resume", "--out", "run"]):
-        said = error_of(*command, text="4. März 2021")
-        assert "feed_forward.w_1.bias is (16,); this model has (24,)" in said
-        assert len(said.splitlines()) == 1
+    status, _, said = call("translate", "run", cwd=tmp_path, text="4. März 2021")
+    assert status == 2
+    assert "ffn.w_1.bias must have shape (24,), got (16,)" in said
+    values["model"]["color"] = 1
+    config.write_text(json.dumps(values), encoding="utf-8")
+    assert "'color' is not a setting" in call("translate", "run", cwd=tmp_path)[2]
 
 
-def test_a_full_disk_ends_with_2_and_the_run_can_go_on(dates_run, tmp_path, monkeypatch, call, error_of):
+def test_a_full_disk_is_one_error_line_and_the_run_can_be_resumed(dates_run, tmp_path, monkeypatch, call):
     """The disk fills up at the second checkpoint: the first stays, and the resumed run is the undisturbed one."""
-    folder, _ = dates_run
     with monkeypatch.context() as full:
         kept = []
 
         def fsync(file):
-            if len(kept) == 4:  # vocabulary, configuration, the two files of the first checkpoint
+            if len(kept) == 5:  # tokenizer, settings, metrics, the two files of the first checkpoint
                 raise OSError(28, "No space left on device")
             kept.append(file)
 
-        full.setattr("transformer_torch.files.os.fsync", fsync)
-        said = error_of("train", *TINY, "--out", "run")
-    last = said.splitlines()[-1]
-    assert last == "error: run/state.safetensors could not be written: [Errno 28] No space left on device"
-    assert "step 3" in said
+        full.setattr("transformer_torch._common.atomic.os.fsync", fsync)
+        status, _, said = call("train", *TINY, "--out", "run", cwd=tmp_path)
+    assert status == 2
+    assert said.splitlines()[-1] == "error: run/training_state.safetensors: No space left on device"
     assert not [p for p in (tmp_path / "run").iterdir() if p.name.endswith(".tmp")]
-    assert call("train", "--resume", "--out", "run", cwd=tmp_path)[0] == 0
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (folder / "run" / "model.safetensors").read_bytes()
+    assert call("train", *TINY, "--resume", "--out", "run", cwd=tmp_path)[0] == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+        dates_run / "run" / "model.safetensors"
+    ).read_bytes()
 
 
-def test_sizes_that_cannot_be_end_with_2(tmp_path):
-    done = run("train", "dates", "--d-model", "30", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "n_heads=4" in done.stderr
-
-
-def test_help_does_not_wait_for_torch():
-    code = "import sys; sys.argv = ['x', 'train', 'small', '--help']\nfrom transformer_torch.__main__ import main\n"
-    code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"
-    assert "--d-model" in done.stdout
-
-
-def test_an_unknown_command_ends_with_2():
-    assert run("nonsense").returncode == 2
+def test_help_answers_in_half_a_second():
+    best = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "transformer_torch", "--help"], capture_output=True, check=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 1.0  # 0.2 s on an idle machine

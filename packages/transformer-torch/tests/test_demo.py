@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from transformer_torch import Translator
-from transformer_torch.dates import date_pairs
+from transformer_torch.data.dates import date_pairs
 
 pytestmark = pytest.mark.slow
 
@@ -24,16 +24,16 @@ def test_dates_of_unseen_days_are_read_exactly(demo):
     right = int(shown.splitlines()[-1].split(" of 500")[0])
     assert right >= 495
     pairs = date_pairs(500, seed=2, held_out=True)
-    found = translator.translate([p.text for p in pairs], beam=1)
+    found = translator.translate([p.text for p in pairs], beam_size=1)
     assert sum(f == p.iso for f, p in zip(found, pairs, strict=True)) >= 495
 
 
-def test_cross_attention_points_at_the_digit_that_is_written(demo):
+def test_cross_attn_points_at_the_digit_that_is_written(demo):
     """At least 90 % of the digits that stand in source and output: the attention's maximum is on that very digit."""
     translator, _ = demo
     hits = total = 0
     for pair in date_pairs(200, seed=3, held_out=True):
-        weights = translator.attention(pair.text, pair.iso)[2]["decoder.1.cross"].mean(0)
+        weights = translator.attention(pair.text, pair.iso)[2]["decoder.1.cross_attn"].mean(0)
         hits += sum(int(weights[i].argmax()) == j for i, j in pair.alignment.items())
         total += len(pair.alignment)
     assert total > 1000

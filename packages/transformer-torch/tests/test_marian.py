@@ -4,9 +4,9 @@ import random
 
 import pytest
 import torch
-from marian_oracle import EOS, PAD, copy_to_marian, marian_config, marian_pair
+from helpers_marian import EOS, PAD, copy_to_marian, marian_config, marian_pair
 from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConfig, beam_search, greedy_decode
-from transformer_torch.batching import pad
+from transformer_torch.data.batching import pad
 from transformers import MarianMTModel
 
 N_SENTENCES = 200
@@ -35,8 +35,8 @@ def trained():
 
     torch.manual_seed(0)
     ours = Transformer(TransformerConfig(16, 32, 4, 2, 64, 0.0, max_length=128))
-    config = TrainConfig(250, 600, warmup=50, factor=0.4, device="cpu", dtype="float32", valid_every=1000)
-    Trainer(ours, config, [pair() for _ in range(600)]).run()
+    config = TrainConfig(250, 600, warmup_steps=50, lr_scale=0.4, device="cpu", dtype="float32", eval_every=1000)
+    Trainer(ours, config, [pair() for _ in range(600)]).fit()
     theirs = MarianMTModel(marian_config(16)).eval()
     with torch.no_grad():
         copy_to_marian(ours, theirs)
@@ -51,7 +51,7 @@ def generated(theirs, src, **options):
 
 def test_greedy_decoding_equals_hugging_face(trained):
     ours, theirs, src = trained
-    found = greedy_decode(ours, src, bos=PAD, eos=EOS)
+    found = greedy_decode(ours, src, bos_id=PAD, eos_id=EOS)
     assert found == generated(theirs, src, num_beams=1, do_sample=False)
     assert len({tuple(f) for f in found}) > 50
 
@@ -62,4 +62,4 @@ def test_beam_search_equals_hugging_face(trained, alpha, stop, early):
     found = beam_search(ours, src, PAD, EOS, 4, alpha, "power", stop)
     options = {"num_beams": 4, "do_sample": False, "length_penalty": alpha, "early_stopping": early}
     assert [pool[0][0] for pool in found] == generated(theirs, src, **options)
-    assert [p[0][0] for p in found] != greedy_decode(ours, src, bos=PAD, eos=EOS)
+    assert [p[0][0] for p in found] != greedy_decode(ours, src, bos_id=PAD, eos_id=EOS)

@@ -1,7 +1,6 @@
 """Equal to independent implementations, forward and backward."""
 
 import json
-from itertools import product
 
 import numpy as np
 import pytest
@@ -9,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformer_torch import LabelSmoothing, LayerNorm, NoamSchedule, Transformer, TransformerConfig
-from transformer_torch.attention import batched_attention, causal_mask, fused_attention, scaled_dot_product_attention
+from transformer_torch.attention import causal_mask, fused_attention, scaled_dot_product_attention, softmax_over_keys
 from transformer_torch.config import TABLE_3
-from transformer_torch.convert import names_of
-from transformer_torch.fused_loss import projected_loss
-from transformer_torch.layers import normalized
+from transformer_torch.layers import layer_norm
 from transformer_torch.positional import sinusoids
+from transformer_torch.pretrained.torch_convert import names_of
+from transformer_torch.training.fused_loss import projected_loss
 
 SRC = torch.tensor([[5, 6, 7, 8, 9], [3, 4, 2, 0, 0], [10, 2, 0, 0, 0]])
 TGT = torch.tensor([[1, 5, 6, 2], [1, 9, 2, 0], [1, 2, 0, 0]])
@@ -69,16 +68,63 @@ def test_to_torch_and_back_is_the_same_model(norm):
     assert (their_logits(model.to_torch(), model.embedding, SRC, TGT) - model(SRC, TGT)).abs().max() < 1e-10
 
 
-def test_from_torch_refuses_what_the_paper_has_not():
-    embedding = nn.Embedding(13, 16)
-    with pytest.raises(ValueError, match="ReLU"):
-        Transformer.from_torch(nn.Transformer(16, 4, 1, 1, 32, activation="gelu", batch_first=True), embedding)
-    with pytest.raises(ValueError, match="layers"):
-        Transformer.from_torch(nn.Transformer(16, 4, 1, 2, 32, batch_first=True), embedding)
-    with pytest.raises(ValueError, match="width"):
+def custom(encoder=None, decoder=None, **options):
+    """A torch.nn.Transformer of one encoder and one decoder layer that differ from the usual ones."""
+    sizes = {"d_model": 16, "nhead": 4, "dim_feedforward": 32, "batch_first": True}
+    layers = (
+        nn.TransformerEncoderLayer(**{**sizes, **(encoder or {})}),
+        nn.TransformerDecoderLayer(**{**sizes, **(decoder or {})}),
+    )
+    stacks = nn.TransformerEncoder(layers[0], 1, enable_nested_tensor=False), nn.TransformerDecoder(layers[1], 1)
+    for stack, name in zip(stacks, ("encoder_norm", "decoder_norm"), strict=True):
+        stack.norm = options.get(name)
+    return nn.Transformer(16, 4, custom_encoder=stacks[0], custom_decoder=stacks[1], batch_first=True)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (lambda: nn.Transformer(16, 4, 1, 1, 32, activation="gelu", batch_first=True), "ReLU"),
+        (lambda: nn.Transformer(16, 4, 1, 2, 32, batch_first=True), "as many decoder layers"),
+        (lambda: nn.Transformer(16, 4, 0, 0, 32, batch_first=True), "as many decoder layers"),
+        (lambda: nn.Transformer(16, 4, 1, 1, 32, bias=False, batch_first=True), "bias"),
+        (lambda: custom(decoder={"nhead": 2}), "same n_heads"),
+        (lambda: custom(decoder={"activation": "gelu"}), "ReLU"),
+        (lambda: custom(decoder={"norm_first": True}), "same norm_first"),
+        (lambda: custom(decoder={"layer_norm_eps": 0.1}), "same layer_norm_eps"),
+        (lambda: custom(decoder={"dim_feedforward": 8}), "same d_ff"),
+        (lambda: custom(encoder_norm=nn.LayerNorm(16)), "final norms"),
+        (lambda: custom(encoder_norm=nn.RMSNorm(16), decoder_norm=nn.RMSNorm(16)), "RMSNorm"),
+        (lambda: custom(encoder_norm=nn.LayerNorm(16, bias=False)), "weight and bias"),
+        (lambda: custom(encoder_norm=nn.LayerNorm(16, 0.1), decoder_norm=nn.LayerNorm(16, 0.1)), "final norms"),
+    ],
+)
+def test_from_torch_refuses_by_name_what_this_model_cannot_be(theirs, message):
+    with pytest.raises(ValueError, match=message):
+        Transformer.from_torch(theirs(), nn.Embedding(13, 16))
+
+
+def test_conversion_refuses_other_widths():
+    with pytest.raises(ValueError, match="`embedding` must have the width"):
         Transformer.from_torch(nn.Transformer(16, 4, 1, 1, 32, batch_first=True), nn.Embedding(13, 8))
-    with pytest.raises(ValueError, match="d_k"):
+    with pytest.raises(ValueError, match="`d_k` must be d_model / n_heads"):
         Transformer(TransformerConfig(13, 16, 4, 1, 32, d_k=5)).to_torch()
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("eps", [1e-2, 1e-6])
+def test_layer_norm_eps_survives_both_conversions(eps):
+    torch.manual_seed(0)
+    theirs = nn.Transformer(16, 4, 1, 1, 32, 0.0, layer_norm_eps=eps, norm_first=True, batch_first=True).double()
+    ours = Transformer.from_torch(theirs, nn.Embedding(13, 16).double(), max_length=16)
+    assert ours.config.layer_norm_eps == eps
+    expected = their_logits(theirs, ours.embedding, SRC, TGT)
+    assert (ours(SRC, TGT) - expected).abs().max() < 1e-10
+    assert (their_logits(ours.to_torch(), ours.embedding, SRC, TGT) - expected).abs().max() < 1e-10
+    again = Transformer(TransformerConfig(**ours.config.to_dict())).double()
+    again.load_state_dict(ours.state_dict())
+    assert torch.equal(again(SRC, TGT), ours(SRC, TGT))
 
 
 def test_the_recorded_transformer_in_float64(golden_file):
@@ -113,12 +159,14 @@ def test_the_fast_kernels_equal_their_equations():
     norm = LayerNorm(16).double()
     nn.init.normal_(norm.gamma)
     nn.init.normal_(norm.beta)
-    assert (norm(x) - normalized(x, norm.gamma, norm.beta, norm.eps)).abs().max() < 1e-12
+    assert (norm(x) - layer_norm(x, norm.gamma, norm.beta, norm.eps)).abs().max() < 1e-12
     q, k, v = (torch.randn(3, 2, n, 8, generator=generator, dtype=torch.float64, requires_grad=True) for n in (4, 6, 6))
     mask = torch.rand(3, 1, 4, 6, generator=generator) > 0.5
     mask[0, 0, 1] = False
-    for m, kernel in product((None, mask), (fused_attention, batched_attention)):
-        slow, fast = scaled_dot_product_attention(q, k, v, m)[0], kernel(q, k, v, m)
+    scores = torch.randn(3, 2, 4, 6, generator=generator, dtype=torch.float64)
+    assert (softmax_over_keys(scores) - scores.softmax(-1)).abs().max() < 1e-14
+    for m in (None, mask):
+        slow, fast = scaled_dot_product_attention(q, k, v, m)[0], fused_attention(q, k, v, m)
         assert (slow - fast).abs().max() < 1e-12
         slow_grads, fast_grads = (torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (slow, fast))
         assert all((a - b).abs().max() < 1e-12 for a, b in zip(slow_grads, fast_grads, strict=True))
@@ -202,15 +250,19 @@ def test_the_loss_in_blocks_equals_projection_and_loss(mode, eps):
     weight = torch.randn(11, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([1, 5, 2, 10, 4, 9, 1])
     smoothing = LabelSmoothing(eps, mode, reduction="sum")
-    expected, found = smoothing(F.linear(x, weight), targets), projected_loss(x, weight, targets, smoothing, block=3)
+    logits = F.linear(x, weight)
+    expected, (found, cross_entropy) = smoothing(logits, targets), projected_loss(x, weight, targets, smoothing, 3)
+    assert abs((cross_entropy - F.cross_entropy(logits, targets, reduction="sum")).item()) < 1e-12
     assert abs((expected - found).item()) < 1e-12
+    with torch.no_grad():
+        assert abs((projected_loss(x, weight, targets, smoothing, 3)[0] - expected).item()) < 1e-12
     slow, fast = (torch.autograd.grad(loss * 0.3, (x, weight)) for loss in (expected, found))
     assert all((a - b).abs().max() < 1e-12 for a, b in zip(slow, fast, strict=True))
 
 
 def test_parameter_counts_of_table_3():
     with torch.device("meta"):
-        counts = {row: Transformer(TransformerConfig.table3(row, 37_000)).n_parameters for row in TABLE_3}
+        counts = {row: Transformer(TransformerConfig.table3(row, 37_000)).num_parameters() for row in TABLE_3}
     assert counts["base"] == 63_082_496
     assert counts["big"] == 214_245_376
     # millions as printed in Table 3, beside the base model's 65: differences, for they do not depend on the vocabulary,
@@ -226,14 +278,17 @@ def test_noam_is_equation_3():
     assert schedule(1) == pytest.approx(512**-0.5 * 4000**-1.5)
     assert schedule(4000) == pytest.approx(512**-0.5 * 4000**-0.5)
     assert schedule(100_000) == pytest.approx(512**-0.5 * 100_000**-0.5)
-    tail = NoamSchedule(512, 4000, factor=2.0, total=10_000, decay=5000)
+    tail = NoamSchedule(512, 4000, lr_scale=2.0, steps=10_000, decay_steps=5000)
     assert tail(5000) == pytest.approx(2 * schedule(5000))
     assert tail(7501) == pytest.approx(2 * schedule(7501) * 2500 / 5001)
     assert 0 < tail(10_000) < tail(9_999)
-    flat = NoamSchedule(512, 4000, total=10_000, decay=5000, hold=True)
+    flat = NoamSchedule(512, 4000, steps=10_000, stable_steps=6000, decay_steps=5000)
     assert flat(3999) == schedule(3999)
     assert flat(4000) == flat(5000) == schedule(4000)
     assert flat(7501) == pytest.approx(schedule(4000) * 2500 / 5001)
+    plateau = NoamSchedule(512, 4000, stable_steps=1000)  # then Eq. (3) continues where it was
+    assert plateau(5000) == schedule(4000)
+    assert plateau(9000) == pytest.approx(schedule(8000))
 
 
 def test_positions_are_section_3_5():

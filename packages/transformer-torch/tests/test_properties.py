@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformer_torch import LabelSmoothing, Transformer, TransformerConfig
 from transformer_torch.attention import scaled_dot_product_attention
-from transformer_torch.batching import pad, padding_efficiency, token_batches
-from transformer_torch.dropout import dropout
+from transformer_torch.data.batching import pad, padding_efficiency, token_batches
+from transformer_torch.layers import dropout
 from transformer_torch.loss import target_distribution
-from transformer_torch.train import SummedLoss
+from transformer_torch.training.trainer import SummedLoss
 
 FAST = settings(deadline=None, max_examples=20)
 
@@ -65,14 +65,14 @@ def test_every_earlier_token_and_every_source_token_counts():
 def test_a_fully_padded_row_yields_no_nan(variant):
     model = model_of(variant)
     src, tgt = torch.tensor([[5, 6], [0, 0]]), torch.tensor([[1, 5, 2], [0, 0, 0]])
-    loss = SummedLoss(model, LabelSmoothing(reduction="sum"))(src, tgt)
+    loss, _ = SummedLoss(model, LabelSmoothing(reduction="sum"))(src, tgt)
     loss.backward()
     assert torch.isfinite(model(src, tgt)).all()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
     model.zero_grad()
     alone = model_of(variant)
-    SummedLoss(alone, LabelSmoothing(reduction="sum"))(src[:1], tgt[:1]).backward()
-    loss = SummedLoss(model, LabelSmoothing(reduction="sum"))(src, tgt)
+    SummedLoss(alone, LabelSmoothing(reduction="sum"))(src[:1], tgt[:1])[0].backward()
+    loss, _ = SummedLoss(model, LabelSmoothing(reduction="sum"))(src, tgt)
     loss.backward()
     pairs = zip(model.parameters(), alone.parameters(), strict=True)
     assert all((a.grad - b.grad).abs().max() < 1e-12 for a, b in pairs)
@@ -128,8 +128,8 @@ def test_dropout_drops_each_element_by_itself_and_keeps_the_mean(p):
     dropped = out == 0
     assert torch.allclose(out[~dropped], torch.tensor(1 / (1 - p), dtype=torch.float64))
     # five standard deviations of a mean of independent coins; rows and columns too
-    for share, n in ((dropped.double().mean(), dropped.numel()), (dropped.double().mean(0), 1000)):
-        assert float((share - p).abs().max()) < 5 * (p * (1 - p) / n) ** 0.5
+    for fraction, n in ((dropped.double().mean(), dropped.numel()), (dropped.double().mean(0), 1000)):
+        assert float((fraction - p).abs().max()) < 5 * (p * (1 - p) / n) ** 0.5
     neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean()
     assert abs(float(neighbours) - p * p) < 5 * (p * p / dropped.numel()) ** 0.5
     out.sum().backward()
@@ -162,11 +162,11 @@ def test_epochs_are_grouped_differently():
 
 
 def test_multi30k_is_batched_with_little_padding(data_file):
-    from transformer_torch.corpus import read_parallel
-    from transformer_torch.vocab import build_vocabulary
+    from transformer_torch.data.corpus import read_parallel
+    from transformer_torch.data.tokenizer import build_tokenizer
 
     corpus = read_parallel(data_file("mt/train.de.gz"), data_file("mt/train.en.gz"))
-    pairs = corpus.encoded(build_vocabulary("words", [*corpus.src, *corpus.tgt], 8000), 256)
+    pairs = corpus.encode(build_tokenizer("words", [*corpus.src, *corpus.tgt], 8000), 256)
     batches = token_batches(pairs, 4096, random.Random(0))
     assert len(pairs) == 29_000
     assert padding_efficiency(pairs, batches) > 0.94
@@ -176,39 +176,34 @@ def test_pad_puts_padding_at_the_end():
     assert pad([[4, 5], [6]]).tolist() == [[4, 5], [6, 0]]
 
 
-def test_the_record_holds_every_attention():
-    record = {}
+def test_intermediates_hold_every_attention():
     model = VARIANTS["post"]
-    model(torch.tensor([[5, 6, 0]]), torch.tensor([[1, 8]]), record)
-    names = {f"encoder.{n}.self" for n in (0, 1)} | {f"decoder.{n}.{k}" for n in (0, 1) for k in ("self", "cross")}
-    assert set(record) == names
-    cross = record["decoder.1.cross"]
+    logits, found = model(torch.tensor([[5, 6, 0]]), torch.tensor([[1, 8]]), return_intermediates=True)
+    assert torch.equal(logits, model(torch.tensor([[5, 6, 0]]), torch.tensor([[1, 8]])))
+    decoder = {f"decoder.{n}.{kind}" for n in (0, 1) for kind in ("self_attn", "cross_attn")}
+    assert set(found) == {f"encoder.{n}.self_attn" for n in (0, 1)} | decoder
+    cross = found["decoder.1.cross_attn"]
     assert cross.shape == (1, 2, 2, 3)
     assert torch.allclose(cross.sum(-1), torch.ones(1, 2, 2, dtype=torch.float64))
     assert float(cross[..., 2].detach().abs().max()) == 0.0
-    assert float(record["decoder.0.self"][0, :, 0, 1].detach().abs().max()) == 0.0
+    assert float(found["decoder.0.self_attn"][0, :, 0, 1].detach().abs().max()) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"d_model": 10, "n_heads": 3}, "d_model"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"n_layers": 0}, "n_layers"),
-    ],
-)
-def test_sizes_that_cannot_be_are_refused_by_name(options, named):
-    with pytest.raises(ValueError, match=named):
-        TransformerConfig(20, **options)
-    with pytest.raises(ValueError, match="row"):
-        TransformerConfig.table3("F", 20)
-    with pytest.raises(ValueError, match="positions"):
-        VARIANTS["post"](torch.full((1, 33), 5), torch.tensor([[1]]))
+def test_sinusoids_extend_beyond_max_length_and_learned_positions_do_not():
+    src = torch.full((1, 33), 5)
+    longer = model_of(max_length=64)
+    longer.load_state_dict(VARIANTS["post"].state_dict())
+    with torch.no_grad():
+        assert torch.equal(VARIANTS["post"](src, src), longer(src, src))
+    with pytest.raises(ValueError, match="`ids` must have at most 32 positions"):
+        VARIANTS["learned"](src, torch.tensor([[1]]))
 
 
-def test_a_norm_without_a_meaning_is_refused():
-    """Asked of the check itself: under the types' checker of this suite, the constructor is never reached."""
-    config = TransformerConfig(20)
-    object.__setattr__(config, "norm", "rms")
-    with pytest.raises(ValueError, match="norm"):
-        config.__post_init__()
+def test_positions_stay_exact_through_casts_and_empty_tensors():
+    expected = model_of().positions.table
+    assert expected.dtype == torch.float64
+    assert torch.equal(model_of().bfloat16().double().positions.table, expected)
+    with torch.device("meta"):
+        empty = Transformer(VARIANTS["post"].config)
+    filled = empty.to_empty(device="cpu").double()
+    assert torch.equal(filled.positions.table, expected)

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 from transformer_torch import TrainConfig, Trainer, Transformer, TransformerConfig
-from transformer_torch.average import average_files, mean_of
-from transformer_torch.files import read_tensors, write_tensors
+from transformer_torch._common.muon import orthogonalize
+from transformer_torch._common.tensors import read_tensors
 from transformer_torch.loss import LabelSmoothing
-from transformer_torch.optimizers import orthogonal
-from transformer_torch.train import SummedLoss
+from transformer_torch.training.averaging import RunningMean
+from transformer_torch.training.trainer import SummedLoss
 
-CPU = {"device": "cpu", "dtype": "float32", "warmup": 20}
+CPU = {"device": "cpu", "dtype": "float32", "warmup_steps": 20}
 PAIRS = [([4 + (i * k) % 9 for k in range(1, 2 + i % 5)] + [2], [1, 4 + i % 9, 4 + i % 7, 2]) for i in range(40)]
 
 
@@ -24,40 +24,37 @@ def model_of(dropout=0.0, dtype=torch.float32, **options):
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_one_batch_is_learned_by_heart(optimizer):
     model = model_of()
-    config = TrainConfig(200, 10_000, smoothing=0.0, factor=0.3, optimizer=optimizer, **CPU)
+    config = TrainConfig(200, 10_000, label_smoothing=0.0, lr_scale=0.3, optimizer=optimizer, **CPU)
     trainer = Trainer(model, config, PAIRS[:6])
-    losses = [trainer.update([list(range(6))])["loss"] for _ in range(200)]
+    losses = [trainer.step([list(range(6))])["loss"] for _ in range(200)]
     assert losses[0] > 2
     assert losses[-1] < 0.02
 
 
 def losses_of(trainer):
     seen = []
-    trainer.run(lambda metrics: seen.append((metrics["step"], metrics["loss"], metrics.get("val_loss"))))
+    trainer.fit(lambda metrics: seen.append((metrics["step"], metrics["loss"], metrics.get("val_loss"))))
     return seen
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"average": 3, "average_every": 2}, {"patience": 50}, {"clip": 0.5, "accumulate": 2}, {"optimizer": "muon"}],
+    [{"average": 3, "average_every": 2}, {"patience": 50}, {"grad_clip": 0.5, "accumulate": 2}, {"optimizer": "muon"}],
 )
 def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, options):
-    config = TrainConfig(12, 60, valid_every=4, **CPU, **options)
+    config = TrainConfig(12, 60, eval_every=4, **CPU, **options)
     whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
     for folder in (whole, first):
         folder.mkdir()
     straight = Trainer(model_of(0.2), config, PAIRS, PAIRS[:5], whole)
     expected = losses_of(straight)
-    begun = Trainer(model_of(0.2), config, PAIRS, PAIRS[:5], first)
-
-    def interrupt(metrics):
-        begun.stop = metrics["step"] == 9  # after the checkpoint of step 8, within an epoch
-
-    begun.run(interrupt)
+    started = Trainer(model_of(0.2), config, PAIRS, PAIRS[:5], first)
+    started.fit(stopping=lambda: started.progress.step == 9)  # after the checkpoint of step 8, within an epoch
+    assert started.interrupted
     first.rename(second)
     torch.manual_seed(99)
     resumed = Trainer(model_of(0.2), config, PAIRS, PAIRS[:5], second)
-    resumed.resume()
+    resumed.load()
     assert losses_of(resumed) == expected[9:]
     ours, theirs = (read_tensors(f / "model.safetensors")[0] for f in (second, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -66,7 +63,7 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, options):
 
 
 def test_pairs_that_change_with_the_epoch_are_resumed_too(tmp_path):
-    config = TrainConfig(9, 100, valid_every=4, **CPU)
+    config = TrainConfig(9, 100, eval_every=4, **CPU)
     asked = []
 
     def resample(epoch):
@@ -79,10 +76,10 @@ def test_pairs_that_change_with_the_epoch_are_resumed_too(tmp_path):
     expected = losses_of(trainer())
     assert asked == list(range(len(asked)))
     assert len(asked) > 2
-    begun = trainer()
-    begun.run(lambda metrics: setattr(begun, "stop", metrics["step"] == 5))
+    started = trainer()
+    started.fit(stopping=lambda: started.progress.step == 5)
     resumed = trainer()
-    resumed.resume()
+    resumed.load()
     assert losses_of(resumed) == expected[5:]
     fixed = losses_of(Trainer(model_of(0.2), config, PAIRS, PAIRS[:5]))
     assert fixed != expected
@@ -93,8 +90,8 @@ def gradients_after(batches):
     trainer = Trainer(model, TrainConfig(10, 60, **CPU), PAIRS)
     kept = {}
     trainer.optimizers[0].step = lambda: kept.update({n: p.grad.clone() for n, p in model.named_parameters()})
-    metrics = trainer.update(batches)
-    return metrics["loss"], kept
+    metrics = trainer.step(batches)
+    return metrics["smoothed_loss"], kept
 
 
 def test_accumulated_gradients_are_those_of_the_large_batch():
@@ -118,7 +115,7 @@ def test_the_rate_is_set_once_for_each_update_whatever_is_accumulated():
     config = TrainConfig(10, 60, accumulate=3, **CPU)
     seen = []
     trainer = Trainer(model_of(), config, PAIRS)
-    trainer.run(lambda metrics: seen.append(metrics["lr"]))
+    trainer.fit(lambda metrics: seen.append(metrics["lr"]))
     assert seen == [trainer.schedule(step) for step in range(1, 11)]
     (adam,) = (optimizer.defaults for optimizer in trainer.optimizers)
     assert (adam["betas"], adam["eps"]) == ((0.9, 0.98), 1e-9)
@@ -129,55 +126,53 @@ def test_orthogonal_keeps_the_directions_and_makes_the_singular_values_alike(sha
     g = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     u, s, vt = torch.linalg.svd(g, full_matrices=False)
     assert (s[:, 0] / s[:, -1]).max() > 1.5  # there is something to do
-    values = u.mT @ orthogonal(g, torch.float64, iterations=8) @ vt.mT
+    values = u.mT @ orthogonalize(g, steps=8, dtype=torch.float64) @ vt.mT
     diagonal = values.diagonal(dim1=-2, dim2=-1)
     assert (values - diagonal.diag_embed()).abs().max() < 1e-10
     assert 0.65 < diagonal.min() <= diagonal.max() < 1.25
-    as_trained = torch.linalg.svdvals(orthogonal(torch.randn(4, 20, 50, generator=torch.Generator().manual_seed(1))))
+    as_trained = torch.linalg.svdvals(orthogonalize(torch.randn(4, 20, 50, generator=torch.Generator().manual_seed(1))))
     assert 0.6 < as_trained.min() <= as_trained.max() < 1.3
 
 
 def test_the_state_of_another_optimizer_is_refused(tmp_path):
     trainer = Trainer(model_of(), TrainConfig(4, 60, **CPU), PAIRS, out=tmp_path)
-    trainer.update([[0, 1, 2]])
+    trainer.step([[0, 1, 2]])
     trainer.save()
     other = Trainer(model_of(), TrainConfig(4, 60, optimizer="muon", **CPU), PAIRS, out=tmp_path)
-    with pytest.raises(ValueError, match="not the state of --optimizer muon"):
-        other.resume()
+    with pytest.raises(ValueError, match="not the state of `optimizer` = 'muon'"):
+        other.load()
 
 
 def test_early_stopping_keeps_the_best_model(tmp_path):
-    config = TrainConfig(400, 200, factor=8.0, valid_every=5, patience=3, **CPU)
+    config = TrainConfig(400, 200, lr_scale=8.0, eval_every=5, patience=3, **CPU)
     valid = [([5, 6, 2], [1, 12, 11, 2])]
     trainer = Trainer(model_of(), config, PAIRS, valid, tmp_path)
     seen = []
-    model = trainer.run(lambda m: seen.append(m["val_loss"]) if "val_loss" in m else None)
+    model = trainer.fit(lambda m: seen.append(m["val_loss"]) if "val_loss" in m else None)
     assert trainer.progress.step < 400
     assert len(seen) - seen.index(min(seen)) == 4
-    assert trainer.validate() == pytest.approx(min(seen), abs=1e-6)
+    assert trainer.evaluate() == pytest.approx(min(seen), abs=1e-6)
     saved, _ = read_tensors(tmp_path / "model.safetensors")
     assert all(torch.equal(saved[n], p) for n, p in model.state_dict().items())
 
 
-def test_the_mean_of_checkpoints(tmp_path):
-    a, b = ({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])})
-    assert mean_of([a, b])["w"].tolist() == [2.0, 4.0]
-    for name, weights in (("a", a), ("b", b)):
-        write_tensors(tmp_path / name, weights)
-    assert average_files([tmp_path / "a", tmp_path / "b"])["w"].tolist() == [2.0, 4.0]
-    with pytest.raises(ValueError, match="another model"):
-        mean_of([a, {"v": torch.tensor([1.0])}])
-    with pytest.raises(ValueError, match="none"):
-        mean_of([])
+def test_the_running_mean_is_the_mean():
+    mean = RunningMean()
+    for values in ([1.0, 2.0], [3.0, 6.0], [8.0, 1.0]):
+        mean.add({"w": torch.tensor(values)})
+    assert mean.mean()["w"].tolist() == [4.0, 3.0]
+    with pytest.raises(ValueError, match="of one model"):
+        mean.add({"v": torch.tensor([1.0])})
 
 
 def test_averaging_in_a_run_takes_the_last_snapshots():
-    config = TrainConfig(10, 60, average=3, average_every=2, valid_every=10, **CPU)
+    config = TrainConfig(10, 60, average=3, average_every=2, eval_every=10, **CPU)
     trainer = Trainer(model_of(), config, PAIRS)
     kept = {}
-    trainer.run(lambda metrics: kept.update({metrics["step"]: trainer.weights()}))
-    expected = mean_of([kept[6], kept[8], kept[10]])
-    assert all(torch.equal(expected[name], tensor) for name, tensor in trainer.model.state_dict().items())
+    trainer.fit(lambda metrics: kept.update({metrics["step"]: trainer.weights()}))
+    for name, tensor in trainer.model.state_dict().items():
+        expected = torch.stack([kept[step][name].double() for step in (6, 8, 10)]).mean(0)
+        assert (tensor - expected).abs().max() < 1e-7
 
 
 def test_a_full_disk_while_saving_loses_nothing(tmp_path, monkeypatch):
@@ -188,28 +183,28 @@ def test_a_full_disk_while_saving_loses_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("transformer_torch.files.os.fsync", full)
-    trainer.update([[0, 1, 2]])
+    monkeypatch.setattr("transformer_torch._common.atomic.os.fsync", full)
+    trainer.step([[0, 1, 2]])
     with pytest.raises(OSError, match="No space left"):
         trainer.save()
     assert (tmp_path / "model.safetensors").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "state.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "training_state.safetensors"]
 
 
 def test_a_checkpoint_of_another_size_is_named(tmp_path):
     Trainer(model_of(), TrainConfig(4, 60, **CPU), PAIRS, out=tmp_path).save()
     other = Transformer(TransformerConfig(13, 8, 2, 1, 32, max_length=16))
-    with pytest.raises(ValueError, match=r"tensor decoder.0.* is \(16,\); this model has \(8,\)"):
-        Trainer(other, TrainConfig(4, 60, **CPU), PAIRS, out=tmp_path).resume()
+    with pytest.raises(ValueError, match=r"tensor decoder.0.* must have shape \(8,\), got \(16,\)"):
+        Trainer(other, TrainConfig(4, 60, **CPU), PAIRS, out=tmp_path).load()
 
 
 def test_validation_counts_every_token_once_without_smoothing():
     model = model_of(0.5)
     trainer = Trainer(model, TrainConfig(4, 20, **CPU), PAIRS, PAIRS[:11])
-    found = trainer.validate()
+    found = trainer.evaluate()
     src, tgt = trainer.tensors(range(11))
     with torch.no_grad():
-        loss = SummedLoss(model.eval(), LabelSmoothing(0.0, reduction="sum"))(src, tgt)
+        loss, _ = SummedLoss(model.eval(), LabelSmoothing(0.0, reduction="sum"))(src, tgt)
     assert found == pytest.approx(float(loss) / sum(len(t) - 1 for _, t in PAIRS[:11]), abs=1e-5)
 
 
@@ -217,8 +212,8 @@ def test_validation_counts_every_token_once_without_smoothing():
     ("options", "named"),
     [
         ({"steps": 0}, "steps"),
-        ({"decay": 11}, "decay"),
-        ({"smoothing": 1.0}, "smoothing"),
+        ({"decay_steps": 11}, "decay_steps"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"average": 2, "patience": 1}, "average"),
     ],
 )

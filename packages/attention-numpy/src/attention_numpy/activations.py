@@ -18,15 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_numpy._common.errors import check_integer
-from attention_numpy.functional import (
-    check_float,
-    erf,
-    log_softmax,
-    log_softmax_backward,
-    softmax,
-    softmax_backward,
-)
-from attention_numpy.module import Array, Module, check_gradient
+from attention_numpy.checks import check_float, check_gradient
+from attention_numpy.functional import erf, log_softmax, log_softmax_backward, softmax, softmax_backward
+from attention_numpy.module import Array, Module
 
 Function = Callable[[Array], Array]
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # the fixed point of 1706.02515, Eq. (14)

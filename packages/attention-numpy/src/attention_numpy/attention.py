@@ -11,9 +11,10 @@ import numpy as np
 
 from attention_numpy._common.errors import check_divides, check_integer, invalid
 from attention_numpy.cache import KVCache
-from attention_numpy.functional import check_mask, softmax, softmax_backward
+from attention_numpy.checks import check_gradient, check_input, check_mask
+from attention_numpy.functional import softmax, softmax_backward
 from attention_numpy.layers import Dropout, Linear, Rng, affine, affine_backward, new_rng, xavier
-from attention_numpy.module import Array, DType, Intermediates, Module, Parameter, check_gradient, check_input
+from attention_numpy.module import Array, DType, Intermediates, Module, Parameter
 
 
 def scaled_dot_product_attention(

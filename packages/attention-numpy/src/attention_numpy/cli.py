@@ -4,65 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from attention_numpy._common.cli import Presets, command_line, run, say
+from attention_numpy._common.cli import Presets, run, say
 from attention_numpy.config import DataConfig, ModelConfig, Norm, TrainConfig
 from attention_numpy.recipes import DEMO, RECIPES
+from attention_numpy.session import PROG, draw, fit, lines_of, summary
 
 if TYPE_CHECKING:
     from attention_numpy.checkpoint import Run
-    from attention_numpy.train import Metrics, Trainer
 
-PROG = "attention-numpy"
 # One thread: the matrices are so small that OpenBLAS' second thread costs several times what it saves.
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def summary(metrics: Metrics) -> str:
-    """Return one line about an evaluated step."""
-    match = f", exact match {metrics['exact_match']:.2%}" if "exact_match" in metrics else ""
-    times = f", {metrics['cpu_seconds']:.1f} CPU-seconds" if "cpu_seconds" in metrics else ""
-    step = f"step {metrics['step']}: " if "step" in metrics else ""
-    return f"{step}held-out loss {metrics['val_loss']:.4f}{match}{times}"
-
-
-def fit(trainer: Trainer, out: Path, overwrite: bool) -> Metrics:
-    """Train to the last step with a progress bar. Raises: TrainingInterrupted after Ctrl-C or SIGTERM."""
-    from attention_numpy._common.interrupt import TrainingInterrupted, defer_sigint
-    from attention_numpy._common.progress import Progress
-
-    steps = trainer.config.train.steps
-    with defer_sigint() as should_stop, Progress(steps, initial=trainer.step_number) as bar:
-
-        def on_step(metrics: Metrics) -> None:
-            bar.update(metrics["step"], loss=f"{metrics['loss']:.3f}")
-            if "val_loss" in metrics and metrics["step"] < steps:
-                bar.message(summary(metrics))
-
-        metrics = trainer.fit(out, overwrite=overwrite, should_stop=should_stop, on_step=on_step)
-    if trainer.step_number < steps:
-        raise TrainingInterrupted(
-            f"interrupted at step {trainer.step_number}; continue with: {command_line(PROG, '--resume')}"
-        )
-    return metrics
-
-
-def draw(loaded: Run, out: Path, text: str | None) -> None:
-    """Draw the figures of a run, and say where they are, or how to get them."""
-    from attention_numpy._common.errors import MissingDependencyError
-    from attention_numpy.plots import plot_run
-
-    try:
-        for path in plot_run(loaded, out, text):
-            say(f"wrote {path}")
-    except MissingDependencyError as error:
-        say(f"no figures: {error}")
 
 
 @dataclass
@@ -221,15 +179,6 @@ class Evaluate:
         print(summary(evaluate(loaded.model, source)))
 
 
-def lines_of(words: tuple[str, ...]) -> Iterator[str]:
-    """Yield the words as one line of text, or each line of stdin for `-` or nothing."""
-    if words in ((), ("-",)):
-        for line in sys.stdin:
-            yield line.rstrip("\n")
-    else:
-        yield " ".join(words)
-
-
 @dataclass
 class Translate:
     """Translate text with a run of an encoder-decoder, one line of output per line of input.
@@ -343,7 +292,7 @@ class Plot:
     run: tyro.conf.Positional[Path]
     """Run folder, which receives loss_curve.png and cross_attention.png."""
     text: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Source text whose cross-attention is drawn. Without it, only the losses are."""
+    """Source text for the cross-attention figure. Without it, only the losses are plotted."""
 
     def __call__(self) -> None:  # noqa: D102
         from attention_numpy.checkpoint import load_run

@@ -6,37 +6,10 @@ import math
 
 import numpy as np
 
-from attention_numpy._common.errors import invalid
+from attention_numpy.checks import check_float, check_mask
 from attention_numpy.module import Array
 
 SAFE_EXPONENT = 60.0  # exp(+-60), and sums of it, are far inside the range of float32
-FLOATS = (np.float16, np.float32, np.float64)
-
-
-def check_float(name: str, x: object) -> None:
-    """Raise ValueError unless x is a float16, float32 or float64 array."""
-    if not isinstance(x, np.ndarray) or x.dtype not in FLOATS:
-        raise ValueError(
-            f"`{name}` must be a float16, float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
-        )
-
-
-def check_mask(mask: object, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless `mask` is a boolean array, True = may attend, of shape (queries, keys) or of 4 axes.
-
-    shape: (batch, heads, queries, keys), to which the mask is broadcast. An additive mask (0 = may attend, -inf = may
-    not) is refused, because its truth values mean the opposite. So is one of 3 axes, whose first axis could be either.
-    """
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        got = getattr(mask, "dtype", type(mask).__name__)
-        raise ValueError(
-            f"`mask` must be a boolean array, True = may attend, got {got}. Write `mask == 0` for an additive one"
-        )
-    fits = mask.ndim in (0, 2, len(shape)) and all(
-        a in (1, b) for a, b in zip(reversed(mask.shape), reversed(shape), strict=False)
-    )
-    if not fits:
-        raise invalid("mask", f"have the shape {shape[-2:]} or broadcast to {shape} with {len(shape)} axes", mask.shape)
 
 
 def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Array:

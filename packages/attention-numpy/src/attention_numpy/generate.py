@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from attention_numpy._common.errors import check_choice, check_integer, check_not_negative, invalid, is_real
 from attention_numpy.cache import KVCache
+from attention_numpy.checks import check_ids
 from attention_numpy.functional import log_softmax
 from attention_numpy.layers import Rng, new_rng
 from attention_numpy.model import as_batch
-from attention_numpy.module import Array, check_ids
+from attention_numpy.module import Array
 
 if TYPE_CHECKING:
     from attention_numpy.blocks import DecoderLayer, EncoderLayer

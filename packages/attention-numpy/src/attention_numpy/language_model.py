@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from attention_numpy._common.errors import check_integer
 from attention_numpy.blocks import EncoderLayer
+from attention_numpy.checks import check_gradient
 from attention_numpy.config import MAX_SEED, LanguageModelConfig
 from attention_numpy.layers import Embedding, LayerNorm, Linear, PositionalEncoding, new_rng
 from attention_numpy.model import as_batch, causal_mask, check_dtype
-from attention_numpy.module import Array, DType, Intermediates, Module, check_gradient
+from attention_numpy.module import Array, DType, Intermediates, Module
 
 
 class LanguageModel(Module):

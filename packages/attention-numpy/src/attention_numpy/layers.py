@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from attention_numpy._common.errors import check_fraction, check_integer
+from attention_numpy.checks import check_gradient, check_ids, check_input
 from attention_numpy.functional import scatter_rows
-from attention_numpy.module import Array, DType, Module, Parameter, check_gradient, check_ids, check_input
+from attention_numpy.module import Array, DType, Module, Parameter
 
 Rng = np.random.Generator
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_numpy._common.errors import check_fraction
-from attention_numpy.functional import check_float
-from attention_numpy.module import Array, check_ids
+from attention_numpy.checks import check_float, check_ids
+from attention_numpy.module import Array
 
 
 def cross_entropy(

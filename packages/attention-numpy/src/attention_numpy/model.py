@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from attention_numpy._common.errors import check_integer, invalid
 from attention_numpy.blocks import Decoder, DecoderLayer, Encoder, EncoderLayer
+from attention_numpy.checks import check_gradient, check_ids
 from attention_numpy.config import MAX_SEED, TransformerConfig
 from attention_numpy.layers import Embedding, LayerNorm, Linear, PositionalEncoding, new_rng
-from attention_numpy.module import Array, DType, Intermediates, Module, check_gradient, check_ids
+from attention_numpy.module import Array, DType, Intermediates, Module
 
 if TYPE_CHECKING:
     from attention_numpy.generate import LengthNorm

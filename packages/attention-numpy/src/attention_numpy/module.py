@@ -16,8 +16,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from attention_numpy._common.errors import invalid
-
 Array = npt.NDArray[Any]
 DType = npt.DTypeLike
 Intermediates = dict[str, Array]  # attention weights by the name of the module that computed them
@@ -326,28 +324,3 @@ class Module:
     def eval(self) -> Self:
         """Switch to evaluation mode: dropout is off, and nothing is saved."""
         return self.train(False)
-
-
-def check_input(name: str, x: Any, dtype: np.dtype[Any], width: int) -> None:
-    """Raise ValueError unless x has the parameters' dtype and its last axis has the size `width`."""
-    if not isinstance(x, np.ndarray) or x.dtype != dtype:
-        got = getattr(x, "dtype", type(x).__name__)
-        raise ValueError(f"`{name}` must be an array of the parameters' dtype {dtype}, got {got}")
-    if x.ndim < 1 or x.shape[-1] != width:
-        raise ValueError(f"`{name}` must have a last axis of size {width}, got shape {x.shape}")
-
-
-def check_gradient(dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise ValueError unless dy has the shape and dtype of the output that it is the gradient of."""
-    if not isinstance(dy, np.ndarray) or dy.shape != shape or dy.dtype != dtype:
-        got = f"{dy.dtype} of shape {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
-        raise ValueError(f"`dy` must be {dtype} of shape {shape}, as the output is, got {got}")
-
-
-def check_ids(name: str, ids: Any, vocab_size: int) -> None:
-    """Raise ValueError unless `ids` is an array of integers from 0 to vocab_size - 1."""
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":
-        got = getattr(ids, "dtype", type(ids).__name__)
-        raise ValueError(f"`{name}` must be an array of integer ids, got {got}")
-    if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
-        raise invalid(name, f"have ids from 0 to {vocab_size - 1}", int(ids.min() if ids.min() < 0 else ids.max()))

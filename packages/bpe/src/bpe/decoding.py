@@ -129,7 +129,7 @@ class StreamDecoder:
         try:
             return self._decoder.decode(data)
         except UnicodeDecodeError:
-            self._decoder.setstate(before)  # with errors="strict", the stream can go on with other ids
+            self._decoder.setstate(before)  # with errors="strict", the stream accepts other ids afterward
             raise
 
     def finish(self) -> str:

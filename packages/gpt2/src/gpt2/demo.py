@@ -1,38 +1,27 @@
-"""`gpt2 demo`: train a small GPT-2 on the interpreter's own documentation, look at it, export it, use the export."""
+"""`gpt2 demo`: train a small GPT-2 on Python's documentation, look inside it, and let it write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gpt2.data import TokenFiles, Windows
-from gpt2.model import GPT2, GPT2Config
-from gpt2.prepare import prepare
-from gpt2.pretrained import write_atomically
-from gpt2.settings import OptimConfig, Sampling, TrainConfig
-from gpt2.text import generate_text
-from gpt2.tokenizers import ByteTokenizer, save
-from gpt2.train import Trainer
+from gpt2.config import SamplingConfig
+from gpt2.data import tokenizers
+from gpt2.inference.generate_text import generate_text
+from gpt2.model import GPT2
 
 SHADES = " .:-=+*#%@"
 PROMPT = "The class "
+SENTENCE = "the value of the value"
 
 
-def corpus() -> str:
-    """The language reference and library topics that every Python brings along: about 700 kB of English."""
-    from pydoc_data.topics import topics
+def attention_map(weights: Tensor, text: str) -> str:
+    """Return the weights (queries, keys) of one head as characters: a row for each query, darker for larger weights.
 
-    return "\n\n".join(text for _, text in sorted(topics.items()))
-
-
-def attention_picture(weights: Tensor, text: str) -> str:
-    """One head's weights (queries, keys) in characters: a row per letter, the darker the more it attends.
-
-    >>> print(attention_picture(torch.tensor([[1.0, 0.0], [0.25, 0.75]]), "ab"))
+    >>> print(attention_map(torch.tensor([[1.0, 0.0], [0.25, 0.75]]), "ab"))
       a b
     a @
     b : #
@@ -46,60 +35,32 @@ def attention_picture(weights: Tensor, text: str) -> str:
 
 
 def previous_token_head(attn: Tensor) -> tuple[int, int, float]:
-    """The layer and head that look most at the token just before, and how much. attn: (layers, heads, q, k)."""
-    share = attn.diagonal(offset=-1, dim1=2, dim2=3).mean(-1)
-    layer, head = divmod(int(share.argmax()), share.shape[1])
-    return layer, head, float(share[layer, head])
+    """Return layer and head with the largest mean weight on the previous token, and that weight.
+
+    attn: (layers, heads, queries, keys).
+    """
+    weight = attn.diagonal(offset=-1, dim1=2, dim2=3).mean(-1)
+    layer, head = divmod(int(weight.argmax()), weight.shape[1])
+    return layer, head, float(weight[layer, head])
 
 
-def demo(
-    out: Path, say: Callable[[str], None], on_log: Callable[[dict[str, Any]], None], steps: int = 300, seed: int = 0
-) -> dict[str, float]:
-    """The whole of it; `say` gets what there is to read. Returns the losses."""
-    out.mkdir(parents=True, exist_ok=True)
-    source = out / "topics.txt"
-    text = corpus()
-    write_atomically(source, lambda path: path.write_text(text, encoding="utf-8"))
-    index = prepare([source], out / "data", "bytes")
-    torch.manual_seed(seed)
-    tokenizer = ByteTokenizer()
-    model = GPT2(
-        GPT2Config(
-            vocab_size=tokenizer.n_vocab,
-            context_length=128,
-            d_model=128,
-            n_heads=4,
-            n_layers=4,
-            dropout=0.0,
-            eos_id=tokenizer.eos_id,
-        )
-    )
-    say(f"{index['tokens']:,} bytes of documentation; a GPT-2 of {model.parameter_count():,} parameters.\n")
-    sampling = Sampling(temperature=0.8, top_p=0.95)
-    before = generate_text(model, tokenizer, [PROMPT], 60, sampling, seed=seed)[0]
-    config = TrainConfig(
-        steps=steps,
-        batch_size=16,
-        optim=OptimConfig(optimizer="muon", lr=4e-3, warmup=20, schedule="linear", final_lr=0.0),
-        eval_every=max(1, steps // 4),
-        dtype="float32",
-        seed=seed,
-    )
-    data = Windows(TokenFiles(out / "data"), model.config.context_length, seed=seed, validation_windows=128)
-    run = out / "run"
-    last = Trainer(model, data, config, run, on_log=on_log).run()
-    save(tokenizer, run)
-    say(f"\nHeld-out loss {last['val_loss']:.3f} nats per byte. Before training the model wrote:\n\n{PROMPT}{before}\n")
-
-    sentence = "the value of the value"
+def show(run: Path, say: Callable[[str], None], seed: int = 0) -> None:
+    """Show a trained run: one attention head, and text that the model writes, beside that of an untrained model."""
+    model, tokenizer = GPT2.from_pretrained(run), tokenizers.load(run)
     with torch.no_grad():
-        attn = model(torch.tensor([tokenizer.encode(sentence)]), return_intermediates=True)[1]["attn"][:, 0]
-    layer, head, share = previous_token_head(attn)
-    picture = attention_picture(attn[layer, head], sentence)
-    say(f"Layer {layer}, head {head} looks at the byte before ({share:.0%} of its attention). Row: who looks.\n")
-    say(picture + "\n")
+        attn = model(torch.tensor([tokenizer.encode(SENTENCE)]), return_intermediates=True)[1]["attn"][:, 0]
+    layer, head, weight = previous_token_head(attn)
+    say(f"Layer {layer}, head {head} attends to the previous byte with a mean weight of {weight:.0%}.")
+    say("Rows are queries, columns are keys; darker characters are larger weights:\n")
+    say(attention_map(attn[layer, head], SENTENCE) + "\n")
+    torch.manual_seed(seed)
+    sampling = SamplingConfig(temperature=0.7, top_p=0.95)
+    untrained = generate_text(GPT2(model.config).eval(), tokenizer, [PROMPT], 60, sampling, seed=seed)[0]
+    say(f"An untrained model writes:\n\n{PROMPT}{printable(untrained)}\n")
+    trained = generate_text(model, tokenizer, [PROMPT], 400, sampling, seed=seed)[0]
+    say(f"The trained model writes:\n\n{PROMPT}{trained}\n")
 
-    exported = GPT2.from_pretrained(run)
-    after = generate_text(exported, tokenizer, [PROMPT], 300, sampling, seed=seed)[0]
-    say(f"Its Hugging Face folder, {run}, read back, writes:\n\n{PROMPT}{after}\n")
-    return {"val_loss": float(last["val_loss"]), "previous_token_share": share}
+
+def printable(text: str) -> str:
+    """Return a text with characters that a terminal cannot show replaced by a dot."""
+    return "".join(c if c.isprintable() and c != "\ufffd" else "·" for c in text)

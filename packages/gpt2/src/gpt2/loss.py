@@ -1,8 +1,8 @@
-"""Cross-entropy of a linear head that never holds all logits, with its gradient computed on the way forward.
+"""Cross-entropy of a linear head that never stores all logits; its gradient is computed in the forward pass.
 
-For N tokens and V words the logits are the largest tensor of a GPT-2 step: (N, V) in float32, three times over
-in the usual backward pass. Here rows are taken in chunks; of each chunk only the gradient with respect to the
-hidden states and to the head is kept:
+For N tokens and a vocabulary of V, the logits are the largest tensor of a GPT-2 step: (N, V) in float32, three times in
+the usual backward pass. Here rows are processed in chunks, and only the gradients of the hidden states and of the head
+are kept:
 
     p = softmax(x W^T),   loss = -sum log p[target],   dx = (p - onehot) W,   dW = (p - onehot)^T x
 """
@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-LOGITS_AT_ONCE = 2**26  # elements of one chunk: 128 MiB in bf16
+MAX_LOGITS = 2**26  # elements of one chunk: 128 MiB in bfloat16
 
 
 def _chunk_rows(vocab: int) -> int:
-    return max(1, LOGITS_AT_ONCE // vocab)
+    return max(1, MAX_LOGITS // vocab)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -39,17 +39,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = part @ weight.T
             picked = logits.gather(1, index)[:, 0].to(total.dtype)
             p = torch.softmax(logits, dim=1)  # in and out in the dtype of x, in float32 inside
-            # log sum exp from the largest logit and its probability, which spares a float32 copy of all logits
+            # log sum exp from the largest logit and its probability, which avoids a float32 copy of all logits
             log_sum = logits.amax(1).to(total.dtype) - p.amax(1).to(total.dtype).log()
             total += torch.where(keep, log_sum - picked, 0.0).sum()
             if not (need_x or need_weight):
                 continue
             p.scatter_add_(1, index, torch.full_like(index, -1, dtype=p.dtype))
-            p.index_fill_(0, (~keep).nonzero()[:, 0], 0.0)
+            # ignored rows are zeroed in the narrow tensors, not in p, which is vocab wide
             if dx is not None:
                 torch.mm(p, weight, out=dx[start : start + rows])
+                dx[start : start + rows].masked_fill_(~keep[:, None], 0.0)
             if need_weight:
-                part_dweight = p.T @ part
+                part_dweight = p.T @ part.masked_fill(~keep[:, None], 0.0)
                 # several chunks are summed in float32
                 if len(x) > rows:
                     part_dweight = part_dweight.to(total.dtype)
@@ -81,15 +82,15 @@ def linear_cross_entropy(
     targets: Int[Tensor, " rows"],
     ignore_index: int = -100,
 ) -> Float[Tensor, ""]:
-    """Sum over the rows of -log softmax(x W^T)[target]; rows whose target is `ignore_index` count nothing.
+    """Return the sum over the rows of -log softmax(x W^T)[target]; rows whose target is `ignore_index` have weight 0.
 
-    Under autocast the products run in autocast's dtype. The sum, not the mean: who splits a batch in pieces
-    divides by the number of targets of all of them.
+    Matmuls run in autocast's dtype where autocast is on. It is the sum, not the mean: callers that split a batch divide
+    by the number of targets of the whole batch.
     """
     device = x.device.type
     if torch.is_autocast_enabled(device):
         x, weight = (t.to(torch.get_autocast_dtype(device)) for t in (x, weight))
-    grad = torch.is_grad_enabled()  # inside of the function it never is
+    grad = torch.is_grad_enabled()  # it is always off inside the function
     with torch.autocast(device, enabled=False):
         total: Tensor = _LinearCrossEntropy.apply(x, weight, targets, ignore_index, grad)  # type: ignore[no-untyped-call]
     return total

@@ -1,4 +1,4 @@
-"""Which paper this package implements."""
+"""The paper that this package implements."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper: its title, the year it appeared, where it is read (this one was never on arXiv)."""
+    """Title, year, and address of a paper (this one was never on arXiv)."""
 
     title: str
     year: int
     url: str
 
     def citation(self) -> str:
-        """One line that names the paper and where it is read."""
+        """Return one line that cites the paper."""
         return f"{self.title} ({self.year}). {self.url}"
 
 

@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lets_build_gpt.train import Evaluation
 
 PROG = "lets-build-gpt"
+RunArgument = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Evaluate:
     Example: lets-build-gpt evaluate runs/book --text other.txt
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunArgument
     """Run folder."""
     text: str | None = None
     """UTF-8 text file, `-` for stdin, or `shakespeare`; by default the text that the run was trained on."""
@@ -232,7 +233,7 @@ class Generate:
     Example: lets-build-gpt generate runs/book --prompt "Once upon a time" --max-new-tokens 300
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunArgument
     """Run folder."""
     prompt: str | None = None
     """Text to continue, or `-` for stdin; by default a line break."""
@@ -293,7 +294,7 @@ class Plot:
     Example: lets-build-gpt plot runs/a runs/b --out losses.png
     """
 
-    runs: tyro.conf.Positional[list[Path]]
+    runs: tyro.conf.Positional[Annotated[list[Path], tyro.conf.arg(metavar="RUN ...", help_behavior_hint="(required)")]]
     """Run folders."""
     out: Path | None = None
     """Figure: .png, .svg or .pdf; by default loss_curve.png, in the run folder if there is one run."""

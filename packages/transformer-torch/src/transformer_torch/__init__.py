@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformer_torch.attention import MultiHeadAttention, scaled_dot_product_attention
     from transformer_torch.config import TrainConfig, TransformerConfig
-    from transformer_torch.decode import beam_search, greedy_decode
+    from transformer_torch.data.batching import token_batches
+    from transformer_torch.data.corpus import Corpus
+    from transformer_torch.data.tokenizer import build_tokenizer, load_tokenizer
+    from transformer_torch.inference.cache import KVCache
+    from transformer_torch.inference.generate import beam_search, greedy_decode
+    from transformer_torch.inference.translate import Translator
     from transformer_torch.layers import LayerNorm, PositionwiseFeedForward
     from transformer_torch.loss import LabelSmoothing
     from transformer_torch.model import Transformer
     from transformer_torch.positional import sinusoids
-    from transformer_torch.schedule import NoamSchedule
-    from transformer_torch.train import Trainer
-    from transformer_torch.translate import Translator
+    from transformer_torch.recipes import RECIPES, DataConfig, Recipe
+    from transformer_torch.training.optim import NoamSchedule
+    from transformer_torch.training.trainer import Trainer
 
-# Where each name is found. Torch is imported with the first of them, so that the command line answers at once.
-_HOMES = {
+    __version__: str
+
+# The module of each public name. Modules are imported at first use, because importing torch takes seconds.
+_EXPORTS = {
     "scaled_dot_product_attention": "attention",
     "MultiHeadAttention": "attention",
     "PositionwiseFeedForward": "layers",
@@ -27,12 +34,20 @@ _HOMES = {
     "TransformerConfig": "config",
     "Transformer": "model",
     "LabelSmoothing": "loss",
-    "NoamSchedule": "schedule",
+    "NoamSchedule": "training.optim",
     "TrainConfig": "config",
-    "Trainer": "train",
-    "greedy_decode": "decode",
-    "beam_search": "decode",
-    "Translator": "translate",
+    "Trainer": "training.trainer",
+    "Corpus": "data.corpus",
+    "build_tokenizer": "data.tokenizer",
+    "load_tokenizer": "data.tokenizer",
+    "token_batches": "data.batching",
+    "DataConfig": "recipes",
+    "Recipe": "recipes",
+    "RECIPES": "recipes",
+    "KVCache": "inference.cache",
+    "greedy_decode": "inference.generate",
+    "beam_search": "inference.generate",
+    "Translator": "inference.translate",
 }
 
 __all__ = [
@@ -47,6 +62,14 @@ __all__ = [
     "NoamSchedule",
     "TrainConfig",
     "Trainer",
+    "Corpus",
+    "build_tokenizer",
+    "load_tokenizer",
+    "token_batches",
+    "DataConfig",
+    "Recipe",
+    "RECIPES",
+    "KVCache",
     "greedy_decode",
     "beam_search",
     "Translator",
@@ -54,8 +77,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("dlpapers-transformer-torch")
+    elif name in _EXPORTS:
+        value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

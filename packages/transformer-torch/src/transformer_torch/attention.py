@@ -1,15 +1,18 @@
-"""Attention: section 3.2. Shapes: batch, heads (h), queries and keys (positions), d_k and d_v (width of one head)."""
+"""Attention (section 3.2). Axes: batch, heads, queries and keys (positions), d_k and d_v (widths of one head)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-Record = dict[str, Tensor]  # named intermediates, filled by the model on request
+Intermediates = dict[str, Tensor]  # attention weights by name, such as "decoder.0.cross_attn"
+KeysAndValues = tuple[Tensor, Tensor]  # (batch, heads, keys, d_k) and (batch, heads, keys, d_v)
+Append = Callable[[Tensor, Tensor], KeysAndValues]  # adds keys and values to those of earlier positions, returns all
 
 
 def scaled_dot_product_attention(
@@ -18,40 +21,29 @@ def scaled_dot_product_attention(
     v: Float[Tensor, "batch heads keys d_v"],
     mask: Bool[Tensor, "#batch #heads #queries keys"] | None = None,
 ) -> tuple[Float[Tensor, "batch heads queries d_v"], Float[Tensor, "batch heads queries keys"]]:
-    """softmax(QK^T / sqrt(d_k)) V and the weights — Eq. (1), section 3.2.1.
+    """Return softmax(QK^T / sqrt(d_k)) V and the softmax, the attention weights.   (Eq. 1, section 3.2.1)
 
-    mask: True where a query may attend. A query that may attend to nothing gets zeros, and so do its gradients.
+    mask: True where a query may attend. A query that may attend to no key yields zeros, and its gradients are zero.
     """
     scores = (q / math.sqrt(q.size(-1))) @ k.transpose(-2, -1)
-    if mask is None:
-        weights = scores.softmax(-1)
-    else:
-        # the lowest finite number, not -inf: a row without any key stays finite, and its weights become zero below
-        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~mask, 0.0)
+    if mask is not None:
+        # the lowest finite number instead of -inf: a row without any key stays finite, and becomes zero below
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = softmax_over_keys(scores)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)
     return weights @ v, weights
 
 
-def batched_attention(
-    q: Float[Tensor, "batch heads queries d_k"],
-    k: Float[Tensor, "batch heads keys d_k"],
-    v: Float[Tensor, "batch heads keys d_v"],
-    mask: Bool[Tensor, "#batch #heads #queries keys"] | None = None,
-) -> Float[Tensor, "batch heads queries d_v"]:
-    """The same for many short sequences on a CPU, in fewer passes over memory.
+def softmax_over_keys(scores: Float[Tensor, "batch heads queries keys"]) -> Float[Tensor, "batch heads queries keys"]:
+    """Return the softmax over the last axis.
 
-    Keys come first while the softmax is taken: torch does it a dozen times as fast over the first axis, where all
-    other axes together fill a vector register, as over a last axis of a dozen numbers.
+    On a CPU the keys are the first axis meanwhile: PyTorch is ten times as fast over the first axis, where the other
+    axes fill the vector registers, as over a last axis of a dozen numbers.
     """
-    scores = (q @ k.mT).movedim(-1, 0).contiguous()
-    if mask is None:
-        scores = scores / math.sqrt(q.size(-1))
-    else:
-        hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
-        scores = torch.add(hidden.movedim(-1, 0), scores, alpha=q.size(-1) ** -0.5)
-    heads = scores.softmax(0).movedim(0, -1) @ v
-    if mask is None or bool((some := mask.any(-1, keepdim=True)).all()):
-        return heads
-    return heads.masked_fill(~some, 0.0)
+    if scores.device.type != "cpu":
+        return scores.softmax(-1)
+    return scores.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
 
 
 def fused_attention(
@@ -60,22 +52,28 @@ def fused_attention(
     v: Float[Tensor, "batch heads keys d_v"],
     mask: Bool[Tensor, "#batch #heads #queries keys"] | None = None,
 ) -> Float[Tensor, "batch heads queries d_v"]:
-    """The same by torch's fused kernel, which never holds the weights: faster on a GPU, slower on a CPU in bf16."""
+    """Return the output of Eq. (1) by PyTorch's fused kernel, which never stores the weights. Faster on CUDA only."""
     if mask is None:
         return F.scaled_dot_product_attention(q, k, v)
     some = mask.any(-1, keepdim=True)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~some).masked_fill(~some, 0.0)
 
 
-def causal_mask(length: int, device: torch.device | None = None) -> Bool[Tensor, "1 1 length length"]:
-    """Position i may attend to 0 ... i: what keeps the decoder auto-regressive (section 3.2.3)."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
+def causal_mask(
+    queries: int, device: torch.device | None = None, earlier: int = 0
+) -> Bool[Tensor, "1 1 {queries} {queries+earlier}"]:
+    """Return the mask with which position i attends to positions 0 to i only (section 3.2.3).
+
+    earlier: number of keys before the first query, in cached decoding.
+    """
+    ones = torch.ones(queries, earlier + queries, dtype=torch.bool, device=device)
+    return ones.tril(earlier)[None, None]
 
 
 class MultiHeadAttention(nn.Module):
-    """Concat(head_1 ... head_h) W^O,  head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V)   — section 3.2.2.
+    """Concat(head_1 ... head_h) W^O,  head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).   (section 3.2.2)
 
-    W^Q, W^K and W^V of all heads lie below one another in one matrix, so that self-attention is one product.
+    The rows of W^Q, W^K and W^V of all heads are stacked in one matrix, so self-attention needs one matmul for them.
     """
 
     def __init__(self, d_model: int, n_heads: int, d_k: int, d_v: int) -> None:
@@ -90,50 +88,61 @@ class MultiHeadAttention(nn.Module):
         nn.init.zeros_(self.w_qkv.bias)
         nn.init.zeros_(self.w_o.bias)
 
-    def split_heads(self, x: Float[Tensor, "batch n width"]) -> Float[Tensor, "batch {self.n_heads} n head"]:
-        """(batch, n, h * d) -> (batch, h, n, d)."""
+    def split_heads(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch {self.n_heads} time head"]:
+        """Reshape (batch, time, heads * d) to (batch, heads, time, d)."""
         return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
 
-    def queries(self, x: Float[Tensor, "batch n d_model"]) -> Float[Tensor, "batch {self.n_heads} n {self.d_k}"]:
-        """Q W^Q, in heads."""
+    def project_q(
+        self, x: Float[Tensor, "batch time d_model"]
+    ) -> Float[Tensor, "batch {self.n_heads} time {self.d_k}"]:
+        """Return x W^Q of every head."""
         width = self.widths[0]
         return self.split_heads(F.linear(x, self.w_qkv.weight[:width], self.w_qkv.bias[:width]))
 
-    def keys_and_values(
-        self, x: Float[Tensor, "batch n d_model"]
-    ) -> tuple[Float[Tensor, "batch {self.n_heads} n {self.d_k}"], Float[Tensor, "batch {self.n_heads} n {self.d_v}"]]:
-        """K W^K and V W^V, in heads."""
+    def project_kv(
+        self, x: Float[Tensor, "batch time d_model"]
+    ) -> tuple[
+        Float[Tensor, "batch {self.n_heads} time {self.d_k}"], Float[Tensor, "batch {self.n_heads} time {self.d_v}"]
+    ]:
+        """Return x W^K and x W^V of every head."""
         kv = F.linear(x, self.w_qkv.weight[self.widths[0] :], self.w_qkv.bias[self.widths[0] :])
         k, v = torch.split(kv, self.widths[1:], -1)
         return self.split_heads(k), self.split_heads(v)
 
-    def queries_keys_and_values(self, x: Float[Tensor, "batch n d_model"]) -> tuple[Tensor, Tensor, Tensor]:
-        """All three for self-attention, in heads, by one product."""
+    def project_qkv(self, x: Float[Tensor, "batch time d_model"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x W^Q, x W^K and x W^V of every head, by one matmul."""
         q, k, v = torch.split(self.w_qkv(x), self.widths, -1)
         return self.split_heads(q), self.split_heads(k), self.split_heads(v)
 
-    def combine(self, heads: Float[Tensor, "batch {self.n_heads} n {self.d_v}"]) -> Float[Tensor, "batch n d_model"]:
-        """Concat(heads) W^O."""
+    def combine(
+        self, heads: Float[Tensor, "batch {self.n_heads} time {self.d_v}"]
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Return Concat(heads) W^O."""
         out: Tensor = self.w_o(heads.transpose(1, 2).flatten(2))
         return out
 
     def forward(
         self,
         x: Float[Tensor, "batch queries d_model"],
-        memory: Float[Tensor, "batch keys d_model"] | None = None,
+        memory: Float[Tensor, "batch source d_model"] | KeysAndValues | None = None,
         mask: Bool[Tensor, "#batch #heads #queries _"] | None = None,
-        record: Record | None = None,
+        append: Append | None = None,
+        intermediates: Intermediates | None = None,
         name: str = "",
     ) -> Float[Tensor, "batch queries d_model"]:
-        """Attend from x to itself, or to a memory. With a record, the weights are kept in it under `name`."""
+        """Attend from x to itself, or to a memory, which may be given as its keys and values.
+
+        append: adds the keys and values of x to a cache. intermediates: receives the attention weights under `name`.
+        """
         if memory is None:
-            q, k, v = self.queries_keys_and_values(x)
+            q, k, v = self.project_qkv(x)
         else:
-            q, (k, v) = self.queries(x), self.keys_and_values(memory)
-        if record is None:
-            attention = fused_attention if x.is_cuda else batched_attention
-            return self.combine(attention(q, k, v, mask))
+            q, (k, v) = self.project_q(x), memory if isinstance(memory, tuple) else self.project_kv(memory)
+        if append is not None:
+            k, v = append(k, v)
+        if x.is_cuda and intermediates is None:
+            return self.combine(fused_attention(q, k, v, mask))
         heads, weights = scaled_dot_product_attention(q, k, v, mask)
-        if record is not None:
-            record[name] = weights
+        if intermediates is not None:
+            intermediates[name] = weights
         return self.combine(heads)

@@ -1,18 +1,28 @@
-"""The sizes of a Transformer, and the rows of Table 3 by name. Knows no torch, so that the command line starts fast."""
+"""Settings of the model and of training, and the rows of Table 3 by name."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
+
+from transformer_torch._common.errors import (
+    check_bool,
+    check_choice,
+    check_divides,
+    check_fraction,
+    check_integer,
+    check_not_negative,
+    check_positive,
+    invalid,
+)
 
 Norm = Literal["post", "pre"]
 Positions = Literal["sinusoidal", "learned"]
 SmoothingMode = Literal["torch", "fairseq", "annotated"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
 OptimizerName = Literal["adam", "muon"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Table 3: what each row changes in the base model. A row of (A) keeps h * d_k = 512; d_model of (C) keeps h = 8.
+# Table 3: what each row changes in the base model. Rows (A) keep h * d_k = 512; d_model of rows (C) keeps h = 8.
 TABLE_3: dict[str, dict[str, Any]] = {
     "base": {},
     "A1": {"n_heads": 1},
@@ -37,12 +47,12 @@ TABLE_3: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes of the model, in the letters of Table 3 (N is n_layers, h is n_heads, P_drop is dropout)."""
+    """Sizes of the model, named as in Table 3 (N is n_layers, h is n_heads, P_drop is dropout)."""
 
     vocab_size: int
-    """Rows of the one matrix for source, target and output (section 3.4)."""
+    """Rows of the one embedding matrix for source, target and output (section 3.4)."""
     d_model: int = 512
-    """Width of every sub-layer's output."""
+    """Width of the residual stream, the output of every sub-layer."""
     n_heads: int = 8
     """Attention heads."""
     n_layers: int = 6
@@ -50,44 +60,48 @@ class TransformerConfig:
     d_ff: int = 2048
     """Inner width of the feed-forward networks."""
     dropout: float = 0.1
-    """Probability of dropping an element (section 5.4)."""
+    """Dropout probability (section 5.4)."""
     norm: Norm = "post"
-    """LayerNorm after the residual sum (the paper) or before the sub-layer."""
+    """Where LayerNorm is: after the residual sum, as in the paper, or before the sub-layer."""
     positions: Positions = "sinusoidal"
-    """Encoding of the positions; learned is row (E) of Table 3."""
+    """Positional encoding; learned is row (E) of Table 3."""
     max_length: int = 512
-    """Longest sequence, in tokens."""
+    """Longest training sequence in tokens. Sinusoids extend beyond it, learned positions do not."""
     pad_id: int = 0
-    """The id of padding."""
+    """Token id of padding."""
     d_k: int | None = None
-    """Width of a query or key in one head; None: d_model / n_heads."""
+    """Width of a query or key in one head; none: d_model / n_heads."""
     d_v: int | None = None
-    """Width of a value in one head; None: d_model / n_heads."""
+    """Width of a value in one head; none: d_model / n_heads."""
     final_norm: bool | None = None
-    """A LayerNorm after the last layer of each stack; None: with norm="pre" only. torch.nn.Transformer has one."""
+    """A LayerNorm after the last layer of each stack, as in torch.nn.Transformer; none: with norm pre only."""
+    layer_norm_eps: float = 1e-5
+    """Added to the variance in every LayerNorm; tensor2tensor has 1e-6."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not a positive whole number")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: {self.dropout} is not a probability below 1")
-        if (self.d_k is None or self.d_v is None) and self.d_model % self.n_heads:
-            raise ValueError(f"d_model: {self.d_model} is no multiple of n_heads={self.n_heads}; give d_k and d_v")
-        if not 0 <= self.pad_id < self.vocab_size:
-            raise ValueError(f"pad_id: {self.pad_id} is no id of a vocabulary of {self.vocab_size}")
-        for name, accepted in (("norm", ("post", "pre")), ("positions", ("sinusoidal", "learned"))):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(accepted)}")
+            check_integer(name, getattr(self, name), 1)
+        for name in ("d_k", "d_v"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        check_fraction("dropout", self.dropout)
+        check_choice("norm", self.norm, ("post", "pre"))
+        check_choice("positions", self.positions, ("sinusoidal", "learned"))
+        check_integer("pad_id", self.pad_id, 0, self.vocab_size - 1)
+        check_positive("layer_norm_eps", self.layer_norm_eps)
+        if self.final_norm is not None:
+            check_bool(self, ["final_norm"])
+        if self.d_k is None or self.d_v is None:
+            check_divides("n_heads", self.n_heads, "d_model", self.d_model)
 
     @property
     def key_width(self) -> int:
-        """d_k as it is used."""
+        """Width of a query or key in one head."""
         return self.d_k if self.d_k is not None else self.d_model // self.n_heads
 
     @property
     def value_width(self) -> int:
-        """d_v as it is used."""
+        """Width of a value in one head."""
         return self.d_v if self.d_v is not None else self.d_model // self.n_heads
 
     @property
@@ -97,93 +111,104 @@ class TransformerConfig:
 
     @classmethod
     def table3(cls, row: str, vocab_size: int) -> TransformerConfig:
-        """A row of Table 3: base, big, or its letter and what it changes (A1, B16, C1024ff, D0.2, E, ...)."""
-        if row not in TABLE_3:
-            raise ValueError(f"row: {row!r} is none of {', '.join(TABLE_3)}")
+        """Return a row of Table 3: "base", "big", or its letter and its change ("A1", "C1024ff", "D0.2", "E", …)."""
+        check_choice("row", row, TABLE_3)
         return replace(cls(vocab_size), **TABLE_3[row])
 
     @classmethod
     def base(cls, vocab_size: int) -> TransformerConfig:
-        """The base model of Table 3."""
+        """Return the base model of Table 3."""
         return cls.table3("base", vocab_size)
 
     @classmethod
     def big(cls, vocab_size: int) -> TransformerConfig:
-        """The big model of Table 3."""
+        """Return the big model of Table 3."""
         return cls.table3("big", vocab_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `config.json` holds."""
+        """Return the object that config.json holds."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train: sections 5.1 to 5.4."""
+    """Training settings (sections 5.1 to 5.4)."""
 
     steps: int = 100_000
-    """Updates of the optimizer."""
-    max_tokens: int = 4096
+    """Optimizer steps."""
+    batch_tokens: int = 4096
     """Positions in a batch: source, target and padding together."""
     accumulate: int = 1
-    """Batches whose gradients make one update: the same gradients as one batch of that many times the tokens."""
-    warmup: int = 4000
-    """Updates of linear warm-up in Eq. (3)."""
-    factor: float = 1.0
-    """What Eq. (3) is multiplied by."""
-    hold: bool = False
-    """After the warm-up stay at the highest rate of Eq. (3), not fall as it does."""
-    decay: int = 0
-    """The last updates, in which the rate is brought linearly to zero; 0: none, as in the paper."""
+    """Batches whose gradients are summed for one step; equal to one batch of that many times the tokens."""
+    warmup_steps: int = 4000
+    """Steps of linear warm-up in Eq. (3)."""
+    lr_scale: float = 1.0
+    """Factor of the learning rate of Eq. (3)."""
+    stable_steps: int = 0
+    """Steps at the peak learning rate between the warm-up and the decay of Eq. (3); 0 as in the paper."""
+    decay_steps: int = 0
+    """Last steps, in which the learning rate is also scaled linearly to zero; 0 as in the paper."""
     optimizer: OptimizerName = "adam"
-    """muon: for the matrices of the layers another one than the paper's, see optimizers.py; Adam for the rest."""
+    """Optimizer; muon uses Muon for the matrices of the layers and Adam for the rest."""
     beta2: float = 0.98
-    """Of Adam."""
-    clip: float = 0.0
-    """Largest norm of the gradient; 0: any, as in the paper."""
-    smoothing: float = 0.1
-    """eps of label smoothing."""
+    """Second-moment decay of Adam."""
+    grad_clip: float = 0.0
+    """Maximum gradient norm; 0 disables clipping, as in the paper."""
+    label_smoothing: float = 0.1
+    """Label smoothing epsilon."""
     smoothing_mode: SmoothingMode = "torch"
-    """Whose definition of label smoothing."""
-    valid_every: int = 500
-    """Updates between two looks at the validation set, each with a checkpoint."""
+    """Definition of label smoothing; see loss.py."""
+    eval_every: int = 500
+    """Steps between two evaluations of the validation loss."""
+    checkpoint_every: int | None = None
+    """Steps between two checkpoints; none: at each evaluation."""
     patience: int = 0
-    """Validations without a better loss after which training ends, the best model kept; 0: train to the end."""
+    """Evaluations without a better validation loss before training stops with the best model; 0: never."""
     average: int = 1
-    """Snapshots whose mean is the model (section 6.1); 1: the last weights."""
+    """Number of snapshots whose mean is the final model (section 6.1); 1: the last weights."""
     average_every: int = 80
-    """Updates between two of these snapshots, the last of them at the end."""
+    """Steps between two of these snapshots; the last one is taken at the end."""
     seed: int = 0
-    """Of the weights, the batches and dropout."""
-    device: Device = "auto"
-    """cuda where there is one, else mps, else cpu."""
+    """Seed of the initial weights, the order of the batches, and dropout."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda or mps; auto is the first available of cuda, mps, cpu."""
     dtype: Dtype = "auto"
-    """Autocast: bfloat16 where it is faster, else float32; float16 comes with a gradient scaler."""
+    """Autocast dtype; auto is bfloat16 where it is faster, else float32. float16 uses a gradient scaler."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "max_tokens", "accumulate", "warmup", "valid_every", "average", "average_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not a positive whole number")
-        for name in ("decay", "patience", "clip"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        if self.optimizer not in ("adam", "muon"):
-            raise ValueError(f"optimizer: {self.optimizer!r} is none of adam, muon")
-        if self.decay > self.steps:
-            raise ValueError(f"decay: {self.decay} of {self.steps} steps")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing: {self.smoothing} is not at least 0 and below 1")
+        for name in ("steps", "batch_tokens", "accumulate", "warmup_steps", "eval_every", "average", "average_every"):
+            check_integer(name, getattr(self, name), 1)
+        for name in ("stable_steps", "decay_steps", "patience"):
+            check_integer(name, getattr(self, name), 0)
+        check_integer("seed", self.seed, 0)
+        if self.checkpoint_every is not None:
+            check_integer("checkpoint_every", self.checkpoint_every, 1)
+        check_positive("lr_scale", self.lr_scale)
+        check_not_negative("grad_clip", self.grad_clip)
+        check_fraction("beta2", self.beta2)
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_choice("smoothing_mode", self.smoothing_mode, ("torch", "fairseq", "annotated"))
+        check_choice("optimizer", self.optimizer, ("adam", "muon"))
+        check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
+        if not isinstance(self.device, str):
+            raise invalid("device", "be the name of a device", self.device)
+        if self.decay_steps > self.steps:
+            raise invalid("decay_steps", f"be at most `steps` = {self.steps}", self.decay_steps)
         if self.average > 1 and self.patience:
-            raise ValueError("average: snapshots before the end and patience exclude one another; give one of them")
+            raise invalid("average", "be 1 with `patience` above 0", self.average, "Set one of the two")
 
     def to_dict(self) -> dict[str, Any]:
-        """What `config.json` holds."""
+        """Return the object that config.json holds."""
         return asdict(self)
 
 
 def from_dict(kind: type[Any], values: Any, where: str) -> Any:
-    """A configuration from what a file holds; ValueError that names the file if it holds something else."""
+    """Return a configuration from a section of a file. Raises: ValueError that names the file if it does not fit."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: must hold an object for {kind.__name__}, got {type(values).__name__}")
+    if unknown := sorted(values.keys() - {field.name for field in fields(kind)}):
+        raise ValueError(f"{where}: {unknown[0]!r} is not a setting of {kind.__name__}")
     try:
         return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"{where}: not a configuration of this package ({error})") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None

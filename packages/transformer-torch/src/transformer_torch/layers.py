@@ -1,4 +1,4 @@
-"""What the stacks are made of: sections 3.1, 3.3 and 5.4."""
+"""The parts of the two stacks (sections 3.1, 3.3 and 5.4)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,39 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from transformer_torch.attention import MultiHeadAttention, Record
+from transformer_torch.attention import Append, Intermediates, KeysAndValues, MultiHeadAttention
 from transformer_torch.config import TransformerConfig
-from transformer_torch.dropout import dropout
 
 
-def normalized(
+def dropout(x: Float[Tensor, "*shape"], p: float, training: bool) -> Float[Tensor, "*shape"]:
+    """Set each element to zero with probability p and divide the others by 1 - p, in training only.
+
+    On a CPU, PyTorch generates a random number per element, which takes a tenth of a training step. Sixteen bits are
+    enough (p is rounded to 1/65536), so one 64-bit number decides about four elements.
+    """
+    if not training or p == 0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    numbers = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = numbers.view(torch.int16)[: x.numel()].view(x.shape)  # uniform from -32768 to 32767
+    kept = (bits >= round(p * 65536) - 32768).to(x.dtype)
+    return x * (kept / (1 - p))
+
+
+def layer_norm(
     x: Float[Tensor, "*batch d_model"],
     gamma: Float[Tensor, " d_model"],
     beta: Float[Tensor, " d_model"],
     eps: float,
 ) -> Float[Tensor, "*batch d_model"]:
-    """gamma * (x - mean) / sqrt(var + eps) + beta, over the last axis, biased variance — 1607.06450, Eq. (3)."""
-    centred = x - x.mean(-1, keepdim=True)
-    return gamma * centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + eps) + beta
+    """Return gamma * (x - mean) / sqrt(var + eps) + beta over the last axis, biased variance.   (1607.06450, Eq. 3)"""
+    centered = x - x.mean(-1, keepdim=True)
+    return gamma * centered / torch.sqrt(centered.square().mean(-1, keepdim=True) + eps) + beta
 
 
 class LayerNorm(nn.Module):
-    """Layer normalization; `normalized` is its equation, a fused kernel runs (a test holds them equal)."""
+    """Layer normalization: the equation is `layer_norm`, the computation a fused kernel that a test holds equal."""
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -35,12 +50,12 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Normalize each position by itself."""
+        """Normalize each position."""
         return F.layer_norm(x, self.gamma.shape, self.gamma, self.beta, self.eps)
 
 
 class PositionwiseFeedForward(nn.Module):
-    """FFN(x) = max(0, x W_1 + b_1) W_2 + b_2   — Eq. (2), section 3.3."""
+    """FFN(x) = max(0, x W_1 + b_1) W_2 + b_2.   (Eq. 2, section 3.3)"""
 
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
@@ -50,8 +65,8 @@ class PositionwiseFeedForward(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Float[Tensor, "batch n d_model"]) -> Float[Tensor, "batch n d_model"]:
-        """The same two layers at every position."""
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
+        """Apply the same two linear layers at every position."""
         out: Tensor = self.w_2(self.w_1(x).relu())
         return out
 
@@ -59,28 +74,28 @@ class PositionwiseFeedForward(nn.Module):
 class AddAndNorm(nn.Module):
     """The residual connection around a sub-layer, "Add & Norm" in Figure 1.
 
-    post: LayerNorm(x + Dropout(Sublayer(x)))   — sections 3.1 and 5.4
-    pre:  x + Dropout(Sublayer(LayerNorm(x)))   — 2002.04745: trains without warm-up, needs a last LayerNorm
+    post: LayerNorm(x + Dropout(Sublayer(x)))   (sections 3.1 and 5.4)
+    pre:  x + Dropout(Sublayer(LayerNorm(x)))   (2002.04745; trains without warm-up, needs a final LayerNorm)
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.norm = LayerNorm(config.d_model)
+        self.norm = LayerNorm(config.d_model, config.layer_norm_eps)
         self.pre = config.norm == "pre"
         self.dropout = config.dropout
 
     def forward(
-        self, x: Float[Tensor, "batch n d_model"], sublayer: Callable[[Tensor], Tensor]
-    ) -> Float[Tensor, "batch n d_model"]:
-        """Around one sub-layer, a function from (batch, n, d_model) to the same."""
+        self, x: Float[Tensor, "batch time d_model"], sublayer: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Apply a sub-layer, a function from (batch, time, d_model) to the same shape."""
         if self.pre:
             return x + dropout(sublayer(self.norm(x)), self.dropout, self.training)
         out: Tensor = self.norm(x + dropout(sublayer(x), self.dropout, self.training))
         return out
 
 
-def attention_of(config: TransformerConfig) -> MultiHeadAttention:
-    """An attention sub-layer with the sizes of a configuration."""
+def make_attention(config: TransformerConfig) -> MultiHeadAttention:
+    """Return an attention sub-layer with the sizes of a configuration."""
     return MultiHeadAttention(config.d_model, config.n_heads, config.key_width, config.value_width)
 
 
@@ -89,21 +104,21 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = attention_of(config)
-        self.feed_forward = PositionwiseFeedForward(config.d_model, config.d_ff)
-        self.around_self = AddAndNorm(config)
-        self.around_feed_forward = AddAndNorm(config)
+        self.self_attn = make_attention(config)
+        self.ffn = PositionwiseFeedForward(config.d_model, config.d_ff)
+        self.norm_self = AddAndNorm(config)
+        self.norm_ffn = AddAndNorm(config)
 
     def forward(
         self,
         x: Float[Tensor, "batch source d_model"],
         mask: Bool[Tensor, "batch 1 1 source"] | None,
-        record: Record | None = None,
+        intermediates: Intermediates | None = None,
         name: str = "",
     ) -> Float[Tensor, "batch source d_model"]:
-        """mask: True at tokens, False at padding; None: no padding."""
-        x = self.around_self(x, lambda y: self.self_attention(y, None, mask, record, f"{name}.self"))
-        out: Tensor = self.around_feed_forward(x, self.feed_forward)
+        """Transform a batch. mask: True at tokens, False at padding; None: no padding."""
+        x = self.norm_self(x, lambda y: self.self_attn(y, None, mask, None, intermediates, f"{name}.self_attn"))
+        out: Tensor = self.norm_ffn(x, self.ffn)
         return out
 
 
@@ -112,24 +127,40 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = attention_of(config)
-        self.cross_attention = attention_of(config)
-        self.feed_forward = PositionwiseFeedForward(config.d_model, config.d_ff)
-        self.around_self = AddAndNorm(config)
-        self.around_cross = AddAndNorm(config)
-        self.around_feed_forward = AddAndNorm(config)
+        self.self_attn = make_attention(config)
+        self.cross_attn = make_attention(config)
+        self.ffn = PositionwiseFeedForward(config.d_model, config.d_ff)
+        self.norm_self = AddAndNorm(config)
+        self.norm_cross = AddAndNorm(config)
+        self.norm_ffn = AddAndNorm(config)
 
     def forward(
         self,
-        x: Float[Tensor, "batch target d_model"],
-        memory: Float[Tensor, "batch source d_model"],
-        causal: Bool[Tensor, "1 1 target target"],
+        x: Float[Tensor, "rows target d_model"],
+        memory: Float[Tensor, "batch source d_model"] | KeysAndValues,
+        causal: Bool[Tensor, "1 1 target _"] | None,
         memory_mask: Bool[Tensor, "batch 1 1 source"] | None,
-        record: Record | None = None,
+        append: Append | None = None,
+        intermediates: Intermediates | None = None,
         name: str = "",
-    ) -> Float[Tensor, "batch target d_model"]:
-        """causal: what each target position may see; memory_mask: False at padding of the source."""
-        x = self.around_self(x, lambda y: self.self_attention(y, None, causal, record, f"{name}.self"))
-        x = self.around_cross(x, lambda y: self.cross_attention(y, memory, memory_mask, record, f"{name}.cross"))
-        out: Tensor = self.around_feed_forward(x, self.feed_forward)
+    ) -> Float[Tensor, "rows target d_model"]:
+        """Transform a batch: training, evaluation and cached decoding alike.
+
+        causal: what each target position may attend to. memory_mask: False at padding of the source. append: adds to
+        the cache of self-attention. In beam search, several rows in sequence have one sentence of the memory.
+        """
+        sentences = len(memory[0]) if isinstance(memory, tuple) else len(memory)
+
+        def self_attention(y: Tensor) -> Tensor:
+            out: Tensor = self.self_attn(y, None, causal, append, intermediates, f"{name}.self_attn")
+            return out
+
+        def cross_attention(y: Tensor) -> Tensor:
+            queries = y.reshape(sentences, -1, y.size(-1))  # the rows of a sentence are so many queries of its memory
+            out: Tensor = self.cross_attn(queries, memory, memory_mask, None, intermediates, f"{name}.cross_attn")
+            return out.view_as(y)
+
+        x = self.norm_self(x, self_attention)
+        x = self.norm_cross(x, cross_attention)
+        out: Tensor = self.norm_ffn(x, self.ffn)
         return out

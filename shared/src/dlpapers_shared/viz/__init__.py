@@ -9,7 +9,7 @@ from dlpapers_shared.viz.attention import attention_heatmap
 from dlpapers_shared.viz.loss import loss_curves
 from dlpapers_shared.viz.page import attention_html
 from dlpapers_shared.viz.positions import positional_encoding
-from dlpapers_shared.viz.style import LOOK
+from dlpapers_shared.viz.style import LOOK, theme
 from dlpapers_shared.viz.tokens import merge_tree, next_token_bars
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "next_token_bars",
     "merge_tree",
     "LOOK",
+    "theme",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlpapers_shared._common.errors import invalid
-from dlpapers_shared.viz.style import LINE, Array, Figure, array, line_style, set_title, with_look
+from dlpapers_shared.viz.style import Array, Figure, array, current, line_style, set_title, with_look
 
 Function = Callable[[Array], Any]
 
@@ -80,8 +80,8 @@ def activations(
     left.set_title("Function", loc="left")
     right.set_title("Derivative", loc="left")
     for axis in (left, right):
-        axis.axhline(0, color=LINE, linewidth=0.8, zorder=0)
-        axis.axvline(0, color=LINE, linewidth=0.8, zorder=0)
+        axis.axhline(0, color=current().line, linewidth=0.8, zorder=0)
+        axis.axvline(0, color=current().line, linewidth=0.8, zorder=0)
     for text in left.legend(handlelength=4).get_texts():
         text.set_parse_math(False)
     set_title(figure, None, title)

@@ -12,12 +12,11 @@ from matplotlib.colors import PowerNorm
 
 from dlpapers_shared._common.errors import check_positive
 from dlpapers_shared.viz.style import (
-    GRAY,
-    WEIGHTS,
     Array,
     Figure,
     Token,
     array,
+    current,
     font_labels,
     labels_for,
     set_title,
@@ -112,7 +111,8 @@ def attention_heatmap(
             continue
         shown = max_pool(weights[layer, head], *pixels)
         extent = (-0.5, n_keys - 0.5, n_queries - 0.5, -0.5)
-        image = axis.imshow(shown, cmap=WEIGHTS, norm=norm, interpolation="nearest", extent=extent, aspect="equal")
+        colors = {"cmap": current().weights, "norm": norm}
+        image = axis.imshow(shown, **colors, interpolation="nearest", extent=extent, aspect="equal")
         _frame(axis, n_queries, n_keys, margin=1.2 / (cell * POINTS))
         if number % columns == 0:
             axis.set_yticks(range(0, n_queries, every), y_labels[::every], size=size, parse_math=False)
@@ -124,7 +124,7 @@ def attention_heatmap(
             axis.set_title(f"head {head}", size=text, weight="normal", pad=4)
     beyond = "max" if vmax is not None and vmax < top else "neither"
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=min(40, 6 * max(1.0, height)), extend=beyond)
-    bar.outline.set(edgecolor=GRAY, linewidth=0.5)
+    bar.outline.set(edgecolor=current().gray, linewidth=0.5)
     bar.set_label("attention weight" + (f" (color scale: power {power:g})" if power != 1 else ""), size=10)
     set_title(figure, None, title)
     return figure
@@ -134,7 +134,7 @@ def _frame(axis: Axes, n_queries: int, n_keys: int, margin: float) -> None:
     """Put a thin frame around a matrix with a margin (in cells), so that it covers no weight; no ticks."""
     axis.set_xlim(-0.5 - margin, n_keys - 0.5 + margin)
     axis.set_ylim(n_queries - 0.5 + margin, -0.5 - margin)
-    axis.spines[:].set(visible=True, color=GRAY, linewidth=0.5)
+    axis.spines[:].set(visible=True, color=current().gray, linewidth=0.5)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.tick_params(length=0, pad=2)

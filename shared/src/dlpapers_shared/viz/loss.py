@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from dlpapers_shared._common.errors import check_choice, invalid
 from dlpapers_shared._common.metrics import read_metrics
-from dlpapers_shared.viz.style import GRAY, Array, Figure, line_style, set_title, short_number, with_look
+from dlpapers_shared.viz.style import Array, Figure, current, line_style, set_title, short_number, with_look
 
 AXES = {
     "step": "step",
@@ -88,7 +88,7 @@ def loss_curves(
     check_choice("x", x, AXES)
     if labels is not None and len(labels) != len(runs):
         raise invalid("labels", f"hold one name for each of {len(runs)} runs", list(labels))
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2 if len(runs) <= 4 else 9.6, 4.4), layout="constrained")
     axis = figure.subplots()
     names = list(labels or run_names(runs))
     windows = [_draw_run(axis, i, path, name, x) for i, (path, name) in enumerate(zip(runs, names, strict=True))]
@@ -97,7 +97,7 @@ def loss_curves(
     axis.grid(True)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     set_title(figure, axis, title or (f"Training of {names[0]}" if len(runs) == 1 else f"Training of {len(runs)} runs"))
-    _legends(axis, max(windows))
+    _legends(figure, axis, max(windows))
     return figure
 
 
@@ -132,21 +132,22 @@ def _draw_run(axis: Axes, number: int, path: Path, name: str, x: str) -> int:
     return window if training.size else 0
 
 
-def _legends(axis: Axes, window: int) -> None:
+def _legends(figure: Figure, axis: Axes, window: int) -> None:
     """Add two legends: which color is which run, and which width is which loss."""
-    marked = {line.get_gid(): line for line in axis.lines}
+    gray, marked = current().gray, {line.get_gid(): line for line in axis.lines}
     kinds = []
     if "training" in marked:
         mean = f" (mean of {window} lines)" if window > 1 else ""
-        kinds.append(Line2D([], [], color=GRAY, linewidth=1.0, label=f"training loss{mean}"))
+        kinds.append(Line2D([], [], color=gray, linewidth=1.0, label=f"training loss{mean}"))
     if "validation" in marked:
-        kinds.append(Line2D([], [], color=GRAY, linewidth=2.2, marker="o", markersize=3.5, label="validation loss"))
+        kinds.append(Line2D([], [], color=gray, linewidth=2.2, marker="o", markersize=3.5, label="validation loss"))
     named = [line for line in axis.lines if ": " in str(line.get_label())]
-    runs = axis.legend(handles=named, title="run: last validation loss", loc="upper right", handlelength=4)
+    options: dict[str, Any] = {"handles": named, "title": "run: last validation loss", "handlelength": 4}
+    if len(named) > 4:  # beside the axes, where they cover no curve
+        runs = figure.legend(**options, loc="outside right upper")
+    else:
+        runs = axis.legend(**options, loc="upper right")
+        axis.add_artist(runs)
     for text in runs.get_texts():
         text.set_parse_math(False)
-    if len(named) > 4:
-        runs.set_loc("upper left")
-        runs.set_bbox_to_anchor((1.0, 1.0), transform=axis.transAxes)
-    axis.add_artist(runs)
     axis.legend(handles=kinds, loc="lower left", handlelength=2.5)

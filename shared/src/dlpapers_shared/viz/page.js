@@ -237,10 +237,10 @@ function bars(list, rows, largest) {
 }
 
 function showToken() {
-  const { layer, head, token } = state, row = vector(), names = targets(), largest = Math.max(...row);
+  const { layer, head, token } = state, row = vector(), names = targets(), largest = row.reduce((most, w) => Math.max(most, w), 0);
   const from = outward() ? queryTokens : keyTokens, to = outward() ? keyTokens : queryTokens;
   for (const one of new Set([...queryTokens, ...keyTokens])) { one.classList.remove("from", "pinned"); one.tabIndex = -1; }
-  if (crossed) for (const one of from) { one.style.background = one.style.color = ""; delete one.dataset.weight; }
+  if (crossed) for (const one of from) { one.style.background = one.style.color = one.title = ""; delete one.dataset.weight; }
   to.forEach((one, i) => {
     const color = colors[shade(ratio(row[i], limits[token]))];
     one.style.background = `rgb(${color})`;
@@ -289,8 +289,10 @@ function scrollToToken() {
 const FONT = "12px ui-monospace, monospace";
 const measure = document.createElement("canvas").getContext("2d");
 const short = name => name.length > 14 ? name.slice(0, 13) + "…" : name;
-const longest = names => { measure.font = FONT; return Math.ceil(Math.max(...names.map(n => measure.measureText(short(n)).width))) + 8; };
-const layout = { left: 0, top: 0, cell: 1 };
+measure.font = FONT;
+const longest = names => Math.ceil(names.reduce((most, n) => Math.max(most, measure.measureText(short(n)).width), 0)) + 8;
+const room = { queries: longest(queries), keys: longest(keys) }; // for the labels, in pixels
+const layout = { left: 0, top: 0, wide: 1, high: 1 }; // space for the labels, size of a cell
 
 /** A canvas of some CSS pixels, sharp on every screen. */
 function sized(canvas, width, height) {
@@ -306,24 +308,25 @@ function sized(canvas, width, height) {
 }
 
 function drawMatrix() {
-  const canvas = element("matrix"), room = element("matrix").closest("figure").clientWidth;
-  layout.left = longest(queries); layout.top = longest(keys);
-  layout.cell = clamp(Math.floor(Math.min((room - layout.left - 4) / nKeys, 620 / nQueries)), 2, 26);
-  const { left, top, cell } = layout;
-  const context = sized(canvas, left + nKeys * cell + 1, top + nQueries * cell + 1);
+  const canvas = element("matrix"), width = canvas.closest("figure").clientWidth;
+  layout.left = room.queries; layout.top = room.keys;
+  const across = Math.floor((width - layout.left - 4) / nKeys), down = Math.floor(620 / nQueries);
+  const side = clamp(Math.min(across, down), 2, 26); // cells are square unless there are few queries or few keys
+  layout.wide = Math.max(side, Math.min(14, across)); layout.high = Math.max(side, Math.min(14, down));
+  const { left, top, wide, high } = layout;
+  const context = sized(canvas, left + nKeys * wide + 1, top + nQueries * high + 1);
   const cells = document.createElement("canvas");
   fill(cells, nQueries, nKeys, (q, k) => shade(ratio(matrix[q * nKeys + k], limits[outward() ? q : k])));
   context.imageSmoothingEnabled = false;
-  context.drawImage(cells, left, top, nKeys * cell, nQueries * cell);
+  context.drawImage(cells, left, top, nKeys * wide, nQueries * high);
   context.strokeStyle = css("--line");
-  context.strokeRect(left - 0.5, top - 0.5, nKeys * cell + 1, nQueries * cell + 1);
-  const every = Math.ceil(13 / cell);
+  context.strokeRect(left - 0.5, top - 0.5, nKeys * wide + 1, nQueries * high + 1);
   context.textAlign = "right";
-  for (let q = 0; q < nQueries; q += every) context.fillText(short(queries[q]), left - 4, top + (q + 0.5) * cell);
+  for (let q = 0; q < nQueries; q += Math.ceil(13 / high)) context.fillText(short(queries[q]), left - 4, top + (q + 0.5) * high);
   context.textAlign = "left";
-  for (let k = 0; k < nKeys; k += every) {
+  for (let k = 0; k < nKeys; k += Math.ceil(13 / wide)) {
     context.save();
-    context.translate(left + (k + 0.5) * cell, top - 4);
+    context.translate(left + (k + 0.5) * wide, top - 4);
     context.rotate(-Math.PI / 2);
     context.fillText(short(keys[k]), 0, 0);
     context.restore();
@@ -332,14 +335,14 @@ function drawMatrix() {
 }
 
 function showMark() {
-  const { left, top, cell } = layout, style = element("mark").style, at = state.token * cell;
-  const box = outward() ? [left, top + at, nKeys * cell, cell] : [left + at, top, cell, nQueries * cell];
+  const { left, top, wide, high } = layout, style = element("mark").style, token = state.token;
+  const box = outward() ? [left, top + token * high, nKeys * wide, high] : [left + token * wide, top, wide, nQueries * high];
   ["left", "top", "width", "height"].forEach((side, i) => { style[side] = `${box[i]}px`; });
 }
 
 function cellAt(event) {
-  const box = element("matrix").getBoundingClientRect(), { left, top, cell } = layout;
-  const query = Math.floor((event.clientY - box.top - top) / cell), key = Math.floor((event.clientX - box.left - left) / cell);
+  const box = element("matrix").getBoundingClientRect(), { left, top, wide, high } = layout;
+  const query = Math.floor((event.clientY - box.top - top) / high), key = Math.floor((event.clientX - box.left - left) / wide);
   return query >= 0 && query < nQueries && key >= 0 && key < nKeys ? [query, key] : null;
 }
 function overMatrix(event) {
@@ -361,7 +364,7 @@ function drawLines() {
   element("lines-part").hidden = rows * height > 30000;
   if (element("lines-part").hidden) return;
   const canvas = element("lines"), context = sized(canvas, width, rows * height + 4);
-  const left = Math.min(longest(queries), width / 3), right = width - Math.min(longest(keys), width / 3);
+  const left = Math.min(room.queries, width / 3), right = width - Math.min(room.keys, width / 3);
   const y = i => (i + 0.5) * height + 2, ink = css("--ink"), accent = css("--accent");
   const draw = (q, k, strength, color) => {
     context.globalAlpha = strength; context.strokeStyle = color; context.lineWidth = 0.5 + 2.5 * strength;
@@ -415,7 +418,7 @@ function makeThumbnails() {
   const grid = element("overview"), sorted = state.sort !== "layer", columns = heads > 1 ? [...Array(heads).keys(), MEAN] : [0];
   grid.replaceChildren();
   const label = text => { const span = document.createElement("span"); span.textContent = text; grid.append(span); };
-  grid.style.gridTemplateColumns = sorted ? "repeat(auto-fill, minmax(66px, 1fr))" : `auto repeat(${columns.length}, minmax(26px, 1fr))`;
+  grid.style.gridTemplateColumns = sorted ? "repeat(auto-fill, minmax(66px, 1fr))" : `auto repeat(${columns.length}, minmax(26px, 9rem))`;
   let order = Array.from({ length: layers }, (_, l) => columns.map(h => ({ layer: l, head: h }))).flat();
   if (sorted) {
     const score = KINDS[state.sort][1];
@@ -501,7 +504,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { ap
 element("controls").addEventListener("submit", event => event.preventDefault());
 element("special").disabled = !special.some(Boolean);
 element("size").textContent = `${layers} layer${layers > 1 ? "s" : ""} · ${heads} head${heads > 1 ? "s" : ""} · ` +
-  (crossed ? `${nQueries} queries · ${nKeys} keys` : `${nQueries} tokens`);
+  (crossed ? `${nQueries} queries · ${nKeys} keys` : `${nQueries} token${nQueries > 1 ? "s" : ""}`);
 
 for (const box of [element("queries"), element("keys")]) {
   box.addEventListener("pointerleave", leave);

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dlpapers_shared.viz.style import SIGNED, WEIGHTS, Figure, array, line_style, set_title, with_look
+from dlpapers_shared.viz.style import SIGNED, Figure, array, current, line_style, set_title, with_look
 
 
 @with_look
@@ -40,7 +40,7 @@ def positional_encoding(pe: Any, *, title: str | None = None) -> Figure:
 
     length = np.linalg.norm(table, axis=1, keepdims=True)
     unit = table / np.where(length == 0, 1, length)
-    image = similarity.imshow(unit @ unit.T, cmap=WEIGHTS, interpolation="antialiased")
+    image = similarity.imshow(unit @ unit.T, cmap=current().weights, interpolation="antialiased")
     figure.colorbar(image, ax=similarity, fraction=0.05, label="cosine")
     similarity.set(xlabel="position", ylabel="position")
     similarity.set_title("Similarity of positions", loc="left")

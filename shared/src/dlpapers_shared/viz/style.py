@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any, ParamSpec
 
@@ -16,7 +19,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from dlpapers_shared._common.errors import invalid
+from dlpapers_shared._common.errors import check_choice, invalid
 
 Array = NDArray[np.float64]
 Token = str | bytes
@@ -26,6 +29,8 @@ Arguments = ParamSpec("Arguments")
 # blindness, and at least 11 apart in lightness, so that they differ in grayscale print.
 PALETTE = ("#2326ff", "#fe571c", "#490003", "#28bdf2", "#5a1082", "#b0574b")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
+# For dark paper, found by the same search.
+PALETTE_DARK = ("#9cbafd", "#d88505", "#ffffff", "#e12476", "#47fa8e", "#7719e3")
 # From white (no weight, no ink) to near black in even steps of CIELAB lightness.
 WEIGHTS = LinearSegmentedColormap.from_list(
     "weights",
@@ -43,42 +48,76 @@ WEIGHTS_DARK = LinearSegmentedColormap.from_list(
     ],
 )
 SIGNED = "cividis"  # even in lightness; nearly the same for color-blind readers
-INK, GRAY, LINE = "#1c1c28", "#5a5a68", "#d5d5de"
 
-LOOK: Any = {
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "axes.facecolor": "white",
+
+@dataclass(frozen=True)
+class Theme:
+    """Colors of a figure: paper, text, secondary text, thin lines, the lines of a plot, and attention weights."""
+
+    paper: str
+    ink: str
+    gray: str
+    line: str
+    palette: tuple[str, ...]
+    weights: LinearSegmentedColormap
+
+    @property
+    def look(self) -> Any:
+        """Matplotlib settings."""
+        colors = {
+            **dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), self.paper),
+            **dict.fromkeys(("text.color", "axes.titlecolor", "axes.labelcolor"), self.ink),
+            **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), self.ink),
+            **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), self.gray),
+            "grid.color": self.line,
+        }
+        return SIZES | colors
+
+
+SIZES: dict[str, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "font.size": 10,
-    "text.color": INK,
     "figure.titlesize": 13,
     "figure.titleweight": "bold",
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
-    "axes.titlecolor": INK,
     "axes.labelsize": 10,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GRAY,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "grid.color": LINE,
     "grid.linewidth": 0.6,
-    "xtick.color": GRAY,
-    "xtick.labelcolor": INK,
     "xtick.labelsize": 9,
-    "ytick.color": GRAY,
-    "ytick.labelcolor": INK,
     "ytick.labelsize": 9,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "legend.title_fontsize": 9,
     "lines.linewidth": 1.8,
 }
+LIGHT = Theme("#ffffff", "#1c1c28", "#5a5a68", "#d5d5de", PALETTE, WEIGHTS)
+DARK = Theme("#15131f", "#ecebf2", "#a9a7b8", "#3a3848", PALETTE_DARK, WEIGHTS_DARK)
+THEMES = {"light": LIGHT, "dark": DARK}
+LOOK: Any = LIGHT.look
 """Matplotlib settings of every figure. In a notebook: `matplotlib.rcParams.update(viz.LOOK)`."""
+
+_theme = ContextVar("theme", default=LIGHT)
+
+
+@contextmanager
+def theme(name: str) -> Iterator[None]:
+    """Make the figures of a `with` block in the theme "light" (the default) or "dark"."""
+    check_choice("theme", name, THEMES)
+    token = _theme.set(THEMES[name])
+    try:
+        yield
+    finally:
+        _theme.reset(token)
+
+
+def current() -> Theme:
+    """Return the theme of new figures."""
+    return _theme.get()
 
 
 class Figure(matplotlib.figure.Figure):
@@ -87,14 +126,18 @@ class Figure(matplotlib.figure.Figure):
     `savefig` writes 200 pixels per inch unless told otherwise; a notebook shows it sharp at half that size.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.look = current().look
+        super().__init__(*args, **options)
+
     def draw(self, renderer: RendererBase) -> None:
         """Draw with the common look, because matplotlib makes ticks and their labels only now."""
-        with matplotlib.rc_context(LOOK):
+        with matplotlib.rc_context(self.look):
             super().draw(renderer)
 
     def savefig(self, fname: Any, *, transparent: bool | None = None, **options: Any) -> None:
         """Write the figure in the format that the name of the file states, such as .png or .svg."""
-        with matplotlib.rc_context(LOOK):
+        with matplotlib.rc_context(self.look):
             super().savefig(fname, transparent=transparent, **options)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -109,7 +152,7 @@ def with_look(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
     @wraps(draw)
     def wrapped(*args: Arguments.args, **options: Arguments.kwargs) -> Figure:
-        with matplotlib.rc_context(LOOK):
+        with matplotlib.rc_context(current().look):
             return draw(*args, **options)
 
     return wrapped
@@ -125,7 +168,8 @@ def set_title(figure: Figure, axis: Axes | None, title: str | None) -> None:
 
 def line_style(number: int) -> dict[str, Any]:
     """Return color and dashes of line `number`; the first twelve lines differ."""
-    return {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
+    palette = current().palette
+    return {"color": palette[number % len(palette)], "linestyle": DASHES[number % len(DASHES)]}
 
 
 def short_number(value: float) -> str:
@@ -149,7 +193,10 @@ def array(value: Any, name: str) -> Array:
     if hasattr(value, "detach"):  # a tensor may need a gradient, be on another device, be bfloat16
         value = value.detach().cpu().double().numpy()
     try:
-        numbers = np.asarray(value, dtype=np.float64)
+        given = np.asarray(value)
+        if given.dtype.kind in "OSUcMm":  # objects, text, complex numbers, dates
+            raise TypeError(f"its dtype is {given.dtype}")
+        numbers = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{name}` must be an array of numbers ({error})") from error
     if numbers.size == 0:

@@ -11,17 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dlpapers_shared._common.errors import check_integer, invalid
-from dlpapers_shared.viz.style import (
-    GRAY,
-    PALETTE,
-    Figure,
-    Token,
-    array,
-    font_labels,
-    labels_for,
-    set_title,
-    with_look,
-)
+from dlpapers_shared.viz.style import Figure, Token, array, current, font_labels, labels_for, set_title, with_look
 
 Merges = Sequence[tuple[Token, Token]] | Mapping[tuple[Token, Token], int]
 
@@ -53,7 +43,7 @@ def next_token_bars(
     rest = len(values) - len(order)
     figure = Figure(figsize=(6.4, 1.1 + 0.3 * len(bars)), layout="constrained")
     axis = figure.subplots()
-    drawn = axis.barh(range(len(bars)), bars * 100, color=PALETTE[0], height=0.72)
+    drawn = axis.barh(range(len(bars)), bars * 100, color=current().palette[0], height=0.72)
     axis.bar_label(drawn, [percent(p) for p in bars], padding=4)
     axis.set_yticks(range(len(bars)), labels, size=11, parse_math=False)
     axis.invert_yaxis()
@@ -61,7 +51,7 @@ def next_token_bars(
     axis.set_xlabel("probability of the next token, %")
     if rest:
         note = f"{rest:,} other token{'s' if rest > 1 else ''}: {percent(max(0.0, values.sum() - bars.sum()))}"
-        axis.text(1, 0.02, note, transform=axis.transAxes, ha="right", va="bottom", color=GRAY)
+        axis.text(1, 0.02, note, transform=axis.transAxes, ha="right", va="bottom", color=current().gray)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     set_title(figure, axis, title)
@@ -159,13 +149,12 @@ def _draw(axis: Axes, node: Node, first: int) -> float:
         ends = [_draw(axis, left, first), _draw(axis, right, first + sum(1 for _ in _leaves(left)))]
         x = sum(ends) / 2
         for end, part in zip(ends, node.parts, strict=True):
-            axis.plot([x, end], [node.height, part.height], color=GRAY, linewidth=1, zorder=1)
-        behind = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-        axis.text(
-            x, node.height + 0.32, f"merge {node.rank}", size=8, color=GRAY, ha="center", va="center", bbox=behind
-        )
-    edge = PALETTE[0] if node.parts else GRAY
-    box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": edge}
+            axis.plot([x, end], [node.height, part.height], color=current().gray, linewidth=1, zorder=1)
+        behind = {"boxstyle": "square,pad=0.15", "facecolor": current().paper, "edgecolor": "none"}
+        style: dict[str, Any] = {"size": 8, "color": current().gray, "ha": "center", "va": "center", "bbox": behind}
+        axis.text(x, node.height + 0.32, f"merge {node.rank}", **style)
+    edge = current().palette[0] if node.parts else current().gray
+    box = {"boxstyle": "round,pad=0.3", "facecolor": current().paper, "edgecolor": edge}
     (text,) = font_labels([node.text], limit=40)
     axis.text(x, node.height, text, size=10, ha="center", va="center", bbox=box, parse_math=False, zorder=2)
     return x

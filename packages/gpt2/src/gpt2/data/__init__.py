@@ -1,0 +1,1 @@
+"""Data: tokenizers, token files, and the batches that training reads."""

@@ -1,0 +1,1 @@
+"""Generation: the key-value cache, sampling, text streaming, and small weights for decoding."""

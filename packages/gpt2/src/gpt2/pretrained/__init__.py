@@ -1,0 +1,1 @@
+"""Pretrained weights: Hugging Face folders, nanoGPT and minGPT files, OpenAI's download."""

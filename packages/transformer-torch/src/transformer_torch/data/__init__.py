@@ -1,0 +1,1 @@
+"""Text: files, tokenizers, batches, and a synthetic task."""

@@ -1,0 +1,1 @@
+"""Decoding: the key-value cache, greedy and beam search, and the translator."""

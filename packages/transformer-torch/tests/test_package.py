@@ -1,0 +1,1 @@
+from package_checks import *  # noqa: F403

@@ -1,0 +1,1 @@
+from run_checks import *  # noqa: F403
