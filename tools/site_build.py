@@ -25,7 +25,7 @@ from pathlib import Path
 import site_links
 import site_pages
 from readme_blocks import NO_NETWORK
-from site_tree import ROOT, SiteError
+from site_tree import IMAGES, ROOT, SiteError
 
 SITE = ROOT / "docs" / "site"
 
@@ -74,6 +74,15 @@ def run_sphinx(source: Path, out: Path, assets: Path) -> None:
         raise SiteError("Sphinx reported warnings (above)")
 
 
+def copy_images(source: Path, html: Path) -> None:
+    """Copy the images of the texts: raw HTML names them where they are in the repository."""
+    for path in source.rglob("*"):
+        if path.suffix in IMAGES:
+            target = html / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
 def main(arguments: list[str]) -> int:
     """Build the site and check its links."""
     parser = argparse.ArgumentParser(description="Build the documentation site and check its links.")
@@ -89,6 +98,7 @@ def main(arguments: list[str]) -> int:
         fetch_assets(out / "assets")
         problems = site_pages.write_all(out / "pages")
         run_sphinx(out / "pages", out, out / "assets")
+        copy_images(out / "pages", out / "html")
         problems += site_links.problems(out / "html")
     except SiteError as error:
         print(f"error: {error}", file=sys.stderr)

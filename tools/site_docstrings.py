@@ -18,6 +18,8 @@ NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\))?$")
 ITEM = re.compile(r"(\s*)([-*•]|\d+[.)])\s+(.*)")
 FIELD = re.compile(r"(\s*)([\w*, ]+?)( \(.*?\))?:(\s+.*)?$")
 
+LABEL = re.compile(r"(\s*)((?:[A-Z][a-z]+(?: [a-z_]+){0,2}|[a-z_]\w*(?:, [a-z_]\w*)*)):(\s+\S.*)$")
+
 
 def escaped(text: str) -> str:
     """Prose without anything that reStructuredText would take for markup."""
@@ -84,6 +86,11 @@ def prose(lines: list[str]) -> list[str]:
             literal = True
         elif deep and literal:
             out.append("   " + line)
+        elif (label := LABEL.match(line)) and not deep and (number == 0 or lines[number - 1].rstrip()[-1] in ".:;)"):
+            name = label[2] if label[2][0].isupper() else f"``{label[2]}``"
+            strong = f"**{name}:**" if label[2][0].isupper() else f"{name}:"
+            out += ["", label[1] + strong + inline(label[3])] if number else [label[1] + strong + inline(label[3])]
+            literal = False
         else:
             if literal:
                 out.append("")

@@ -27,6 +27,8 @@ class Page(HTMLParser):
         self.ids |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
+        if tag == "source" and "srcset" in values:
+            self.loads += [part.split()[0] for part in values["srcset"].split(",")]
         if LOADED.get(tag) in values and values.get("rel", "") not in NOT_LOADED:
             self.loads.append(values[LOADED[tag]])
 

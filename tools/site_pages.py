@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import site_source
@@ -14,8 +15,26 @@ from site_tree import IMAGES, LINK, ROOT, Package, link_path, outside_code, pack
 
 SITE = ROOT / "docs" / "site"
 COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
-IMAGE = re.compile(r'<img[^>]*\ssrc="([^"]+)"')
+IMAGE = re.compile(r'<(?:img|source)[^>]*\s(?:src|srcset)="([^"\s]+)"')
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".yml": "yaml", ".c": "c", ".h": "c", ".sh": "bash"}
+
+
+def with_cards(readme: str, cards: str) -> str:
+    """The README with the cards of the home page after its introduction; a label makes its path a target."""
+    head, _, rest = readme.partition("\n![")
+    rest = re.sub(r"^(## A path .*)$", r"(a-path-through-the-packages)=\n\1", rest, flags=re.MULTILINE)
+    return f"{head}\n{cards}\n![{rest}"
+
+
+def vocabulary() -> str:
+    """The names of docs/vocabulary.toml with their meanings, as tables."""
+    sections = tomllib.loads((ROOT / "docs" / "vocabulary.toml").read_text(encoding="utf-8"))
+    lines = ["", "## Names of settings and options", ""]
+    lines += ["Configuration fields have these names in every package; `d_model` is the option `--d-model`.", ""]
+    for section, names in sections.items():
+        lines += [f"### {section.replace('_', ' ').capitalize()}", "", "| name | meaning |", "|---|---|"]
+        lines += [f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, meaning in names.items()] + [""]
+    return "\n".join(lines)
 
 
 class Pages:
@@ -46,10 +65,12 @@ class Pages:
         self.written.add(path)
 
     def remove_others(self) -> None:
-        """Delete what an earlier build wrote and this one did not."""
-        for path in self.out.rglob("*"):
-            if path.is_file() and path not in self.written:
-                path.unlink()
+        """Delete what an earlier build wrote and this one did not; then all HTML, because Sphinx removes none."""
+        stale = [path for path in self.out.rglob("*") if path.is_file() and path not in self.written]
+        for path in stale:
+            path.unlink()
+        if stale:
+            shutil.rmtree(self.out.parent / "html", ignore_errors=True)
 
     # -------------------------------------------------------------------------------------------- links
 
@@ -156,8 +177,10 @@ class Pages:
         """Write every text and notebook, with its links changed."""
         for path, page in self.of.items():
             if path.suffix == ".md":
-                text = self.changed_links(path, page, path.read_text(encoding="utf-8"))
-                self.write(f"{page}.md", text + self.appended(path))
+                text = path.read_text(encoding="utf-8")
+                if path == ROOT / "README.md":
+                    text = with_cards(text, (SITE / "home.md").read_text(encoding="utf-8"))
+                self.write(f"{page}.md", self.changed_links(path, page, text) + self.appended(path))
             elif path.suffix == ".ipynb":
                 notebook = json.loads(path.read_text(encoding="utf-8"))
                 for cell in notebook["cells"]:
@@ -176,6 +199,8 @@ class Pages:
                     self.target(figure)
                 lines = [f"![{f.stem.replace('-', ' ')}](results/{f.name})\n" for f in figures]
                 return "\n## Figures\n\n" + "\n".join(lines) if figures else ""
+        if path == SITE / "pages" / "glossary.md":
+            return vocabulary()
         return self.home() if path == ROOT / "README.md" else ""
 
     def toctree(self, entries: list[tuple[str, str]] | list[str], caption: str = "") -> str:
@@ -206,9 +231,32 @@ class Pages:
     def home(self) -> str:
         """The contents of the whole site."""
         out = self.toctree([f"{p.folder.relative_to(ROOT)}/index" for p in self.packages], "Packages")
-        out += self.toctree(sorted(self.of[p] for p in self.of if p.parent == SITE / "pages"), "Learn")
+        out += self.toctree(["contents", *sorted(self.of[p] for p in self.of if p.parent == SITE / "pages")], "Learn")
         rest = [p for p in self.of if p.suffix == ".md" and p.parent in (ROOT, ROOT / "docs", ROOT / "tools")]
         return out + self.toctree([self.of[p] for p in rest if p != ROOT / "README.md"], "Project")
+
+    def write_contents(self) -> None:
+        """Write the page that lists all pages by kind; its labels are what the cards of the home page lead to."""
+        kinds: dict[str, list[str]] = {}
+        for package in self.packages:
+            base = package.folder.relative_to(ROOT).as_posix()
+            for title, page in self.contents(package):
+                kind = "Notebooks" if title.startswith("Notebook ") else title
+                lines = kinds.setdefault(kind, [])
+                if kind == "Annotated source":
+                    modules = [package.module(name) for name in package.teaching["annotated"]]
+                    links = [f"[`{m.path.relative_to(package.source)}`]({self.of[m.path]}.rst)" for m in modules]
+                    lines.append(f"- [{package.name}]({base}/{page}.rst): {', '.join(links)}")
+                elif kind == "Notebooks":
+                    lines.append(f"- {package.name}: [](/{base}/{page})")
+                else:
+                    suffix = "md" if page.isupper() else "rst"
+                    lines.append(f"- [{package.name}]({base}/{page}.{suffix})")
+        out = ["# All pages by kind", ""]
+        labels = {"Results": "results-and-figures"}
+        for kind, lines in kinds.items():
+            out += [f"({labels.get(kind, kind.lower().replace(' ', '-'))})=", f"## {kind}", "", *lines, ""]
+        self.write("contents.md", out)
 
     # -------------------------------------------------------------------------------------------- source
 
@@ -241,6 +289,7 @@ def write_all(out: Path) -> list[str]:
     pages = Pages(out)
     pages.find_texts()
     pages.write_texts()
+    pages.write_contents()
     pages.write_source_pages()
     pages.write_listed()
     pages.remove_others()

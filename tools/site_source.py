@@ -12,7 +12,7 @@ from typing import Any
 
 import mutation
 from site_docstrings import to_rst
-from site_tree import ROOT, Definition, Module, Package, SiteError, definitions, first_sentence
+from site_tree import ROOT, Definition, Module, Package, SiteError, assigned, definitions, first_sentence
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from tables import shown
 
@@ -77,12 +77,6 @@ def start_of(node: ast.stmt, lines: list[str]) -> int:
     return first
 
 
-def assigned(node: ast.stmt) -> list[str]:
-    """The names that a statement gives values to."""
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [t.id for t in targets if isinstance(t, ast.Name)]
-
-
 def parts_of(module: Module) -> Iterator[Part]:
     """A module in the order of its file."""
     lines = module.path.read_text(encoding="utf-8").splitlines()
@@ -124,6 +118,15 @@ def parts_of_class(node: ast.ClassDef, lines: list[str]) -> Iterator[Part]:
         yield Part(f"{node.name}.{method.name}", ast.get_docstring(method) or "", code)
 
 
+def equations(package: Package) -> dict[str, str]:
+    """The equations of a package, by the full name of the object; an object that does not exist is an error."""
+    found = {}
+    for name, tex in package.teaching.get("equations", {}).items():
+        module, _ = package.find(name)
+        found[f"{module.name}.{name.partition(':')[2]}"] = tex
+    return found
+
+
 def beside(part: Part, equation: str | None) -> list[str]:
     """Text and code of a part, which the style sheet sets side by side."""
     text = docstring(part.text, equation) if part.text or equation else []
@@ -134,16 +137,15 @@ def beside(part: Part, equation: str | None) -> list[str]:
 
 def annotated_page(package: Package, module: Module, links: list[str]) -> list[str]:
     """A module with its text on the left and its source on the right."""
-    equations = package.teaching.get("equations", {})
-    key = module.path.relative_to(package.source).with_suffix("").as_posix()
-    out = heading(f"{module.path.relative_to(package.source)}: text and code")
+    known = equations(package)
+    out = heading(module.path.relative_to(package.source).as_posix())
     out += [" · ".join(links), ""]
     for part in parts_of(module):
         if part.title:
             out += heading(f"``{part.title}``" if part.title != "…" else "…", "-")
         else:
             out += heading("Module", "-")
-        out += beside(part, equations.get(f"{key}:{part.title}"))
+        out += beside(part, known.get(f"{module.name}.{part.title}"))
     return out
 
 
@@ -167,7 +169,7 @@ def measured(package: Package, entry: dict[str, Any]) -> str:
         value = cell(entry["fast_value"]) / cell(entry["textbook_value"])
     else:
         return ""
-    return f"**{shown(float(f'{value:.3g}'))}× over the textbook version**: {entry['measured']}."
+    return f"Measured speedup: **{shown(float(f'{value:.3g}'))}×**, {entry['measured']}."
 
 
 def twin_sides(package: Package, names: list[str]) -> list[str]:
@@ -248,7 +250,7 @@ def api_index(package: Package) -> list[str]:
             out += [f"   * - :py:obj:`{name} <{where.name}.{name}>`", f"     - {first or f'See :py:mod:`{where.name}`.'}"]
         out.append("")
     out += heading("Modules", "-")
-    out += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in api_groups(package)), ""]
+    out += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name} <{name}>" for name in api_groups(package)), ""]
     return out
 
 

@@ -40,6 +40,12 @@ def definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
                     yield f"{node.name}.{child.name}", child
 
 
+def assigned(node: ast.stmt) -> list[str]:
+    """The names that a statement gives values to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [t.id for t in targets if isinstance(t, ast.Name)]
+
+
 def first_sentence(node: ast.Module | Definition) -> str:
     """The first paragraph of a docstring in one line."""
     return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
@@ -112,6 +118,16 @@ class Package:
             hidden = path.name.startswith("_") and path.name != "__init__.py"
             if not (private or hidden or any(p in path.parents or path == p.with_suffix(".py") for p in internal)):
                 found.append(module)
+        return found
+
+    @cached_property
+    def aliases(self) -> set[str]:
+        """The names of types that modules define: signatures show `Array`, not what it stands for."""
+        found = set()
+        for module in self.modules.values():
+            for node in module.tree.body:
+                if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Subscript | ast.BinOp | ast.Attribute):
+                    found |= {name for name in assigned(node) if name[:1].isupper() and not name.isupper()}
         return found
 
     def find(self, name: str) -> tuple[Module, Definition]:

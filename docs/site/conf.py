@@ -9,6 +9,9 @@ ROOT = Path(os.environ["DLPAPERS_SITE_ROOT"])
 ASSETS = Path(os.environ["DLPAPERS_SITE_ASSETS"])
 sys.path[:0] = [str(ROOT / "docs" / "site" / "extensions"), str(ROOT / "tools")]
 
+import site_source  # noqa: E402 – it is in tools
+import site_tree  # noqa: E402 – it is in tools
+
 project = "dlpapers"
 author = copyright = "the dlpapers authors"
 html_title = "dlpapers"
@@ -40,6 +43,9 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 autodoc_class_signature = "mixed"
+autodoc_type_aliases = {name: name for package in site_tree.packages(ROOT) for name in package.aliases}
+equations = {name: tex for package in site_tree.packages(ROOT) for name, tex in site_source.equations(package).items()}
+add_module_names = False
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False

@@ -54,12 +54,16 @@ def shorten_sidebar(app: Sphinx, page: str, template: str, context: dict[str, An
 
 def convert(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Give autodoc a docstring as reStructuredText."""
-    # the empty line keeps napoleon from reading `Name: text` in the docstring of an attribute as a type
-    lines[:] = ["", *to_rst(lines)] if what in ("attribute", "data", "property") else to_rst(lines)
+    # the empty comment keeps napoleon from reading `Name: text` in the docstring of an attribute as a type
+    lines[:] = ["..", "", *to_rst(lines)] if what in ("attribute", "data", "property") else to_rst(lines)
+    if tex := app.config.equations.get(name):
+        end = lines.index("") if "" in lines else len(lines)
+        lines[end:end] = ["", ".. math::", "", *("   " + line for line in tex.strip().splitlines()), ""]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx. Docstrings are converted before napoleon reads their sections."""
+    app.add_config_value("equations", {}, "env")
     app.add_domain(Python, override=True)
     app.add_directive("mermaid", Mermaid)
     app.connect("autodoc-process-docstring", convert, priority=400)

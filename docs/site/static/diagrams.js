@@ -10,7 +10,21 @@
   const draw = async () => {
     if (drawn === dark()) return;
     drawn = dark();
-    mermaid.initialize({ startOnLoad: false, securityLevel: "strict", theme: drawn ? "dark" : "neutral" });
+    const style = getComputedStyle(document.body);
+    const color = (name) => style.getPropertyValue(`--color-${name}`).trim();
+    const themeVariables = {
+      darkMode: drawn,
+      background: color("background-primary"),
+      primaryColor: color("background-primary"),
+      primaryBorderColor: color("brand-primary"),
+      primaryTextColor: color("foreground-primary"),
+      lineColor: color("foreground-secondary"),
+      tertiaryColor: color("background-secondary"),
+      clusterBkg: color("background-secondary"),
+      clusterBorder: color("background-border"),
+      edgeLabelBackground: color("background-primary"),
+    };
+    mermaid.initialize({ startOnLoad: false, securityLevel: "strict", theme: "base", themeVariables });
     for (const { element, text } of blocks) {
       element.removeAttribute("data-processed");
       element.textContent = text;
