@@ -278,7 +278,7 @@ def lock(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", tags=MAKE)
 def new(session: nox.Session) -> None:
-    """Start a package for a paper: `-- NAME "TITLE" YEAR [ARXIV]`."""
+    """Start a package for a paper: `-- NAME "TITLE" YEAR [ARXIV or ADDRESS]`."""
     session.run(sys.executable, "tools/new_paper.py", *session.posargs)
 
 

@@ -8,7 +8,8 @@ import sys
 import sacrebleu
 
 SIZES = ("--vocab-size", "2000", "--d-model", "128", "--n-heads", "4", "--n-layers", "2", "--d-ff", "512")
-TRAINING = ("--norm", "pre", "--batch-tokens", "2048", "--steps", "700", "--warmup-steps", "150", "--decay-steps", "500")
+SCHEDULE = ("--steps", "700", "--warmup-steps", "150", "--decay-steps", "500")
+TRAINING = ("--norm", "pre", "--batch-tokens", "2048", *SCHEDULE)
 BLEU = 12.0  # 17.5 when this bound was chosen
 
 

@@ -174,7 +174,7 @@ def test_a_missing_dependency_says_how_to_install_it():
 # --------------------------------------------------------------------------------------------- device and dtype
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "cpu:x", "meta:-2"])
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "cpu:x", "meta", "meta:-2"])
 def test_a_device_that_cannot_be_used_is_refused(name):
     with pytest.raises(ValueError, match="`device` must be auto or a device"):
         device.pick_device(name)

@@ -25,7 +25,7 @@ PHRASES = {
     r"not reached|missed are|the aims? (?:was|were)|a slower day": "(state the number)",
     r"matrix products?": "matrix multiplication, matmul",
     r"products? (?:are|is) computed": "matmuls run in",
-    r"\w+ met, ": "must be …, got …",
+    r" met, ": "must be …, got …",
     r"is none of|is no (?:file|folder|text|matrix|probability)": "must be …, got …",
     r"in turn": "interleaved, one after the other",
     r"passed over": "skipped, ignored",
@@ -43,12 +43,16 @@ PHRASES = {
     r"kin\b": "similar models",
 }
 BRITISH = (
-    r"\w*(?:normalis|initialis|orthogonalis|tokenis|organis|recognis|optimis|utilis|serialis|generalis|summaris|visualis|"
+    r"(?:normalis|initialis|orthogonalis|tokenis|organis|recognis|optimis|utilis|serialis|generalis|summaris|visualis|"
     r"penalis|quantis|vectoris|parallelis|specialis|minimis|maximis)(?:e|ed|es|er|ing|ation)\w*"
-    r"|\w*colour\w*|\bgrey\w*|\blicences?\b|\bbehaviour\w*|\bfavour\w*|\bneighbour\w*|\bcentre[sd]?\b|\blabell(?:ed|ing)\b"
+    r"|colour\w*|\bgrey\w*|\blicences?\b|\bbehaviour\w*|\bfavour\w*|\bneighbour\w*|\bcentre[sd]?\b|\blabell(?:ed|ing)\b"
     r"|\bmodell(?:ed|ing)\b|\bcancell(?:ed|ing)\b|\banalys(?:e|ed|es|ing)\b|\bcatalogue\w*|\bmisspelt\b|\blearnt\b"
 )
-PATTERN = re.compile("|".join(f"(?P<p{i}>\\b{p})" for i, p in enumerate(PHRASES)) + f"|(?P<british>{BRITISH})", re.I)
+PATTERN = re.compile(
+    "|".join(f"(?P<p{i}>\\b{p})" if p[0] != " " else f"(?P<p{i}>{p})" for i, p in enumerate(PHRASES))
+    + f"|(?P<british>{BRITISH})",
+    re.I,
+)
 ALLOWED = {"wording.py", "constraints.txt"}  # this list itself
 
 

@@ -243,8 +243,8 @@ MUTANTS = [
     ),
     Mutant(
         "viz/page.js",
-        "pinned = pinned === token ? null : token;",
-        "pinned = token;",
+        "pinned = same ? null : {",
+        "pinned = {",
         "a pinned token is never released",
         "test_page.py",
     ),

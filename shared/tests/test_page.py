@@ -55,6 +55,11 @@ def values(page, expression):
     return json.loads(page.js(f"JSON.stringify({expression})"))
 
 
+def wait_until(page, condition):
+    """Wait until a JavaScript expression is true."""
+    page.js(f"new Promise(done => {{ const check = () => {condition} ? done() : setTimeout(check, 10); check(); }})")
+
+
 def weights_shown(page, of="queries"):
     """The weight of every token."""
     return values(page, f"[...document.querySelectorAll('#{of} .token')].map(t => +t.dataset.weight)")
@@ -361,6 +366,20 @@ def test_cross_attention_has_two_rows_of_tokens_and_both_directions(chromium, tm
 
 
 @needs_chromium
+def test_pinned_query_is_shown_again_after_pointing_at_keys(chromium, tmp_path):
+    attn = np.random.default_rng(1).dirichlet(np.ones(3), size=(2, 4)).astype(np.float32)
+    chromium.open(attention_html(attn, list("wxyz"), tmp_path / "x.html", keys=["A", "B", "C"]))
+    heading = "document.getElementById('from').textContent"
+    chromium.mouse("#queries .token", 3, click=True)
+    chromium.mouse("#keys .token", 2)
+    assert chromium.js(heading) == "Layer 0, head 0: C (2) is attended to by"
+    chromium.mouse("h1")
+    assert chromium.js(heading) == "Layer 0, head 0: z (3) attends to"
+    assert "pinned" in chromium.js("document.querySelectorAll('#queries .token')[3].className")
+    assert problems(chromium) == []
+
+
+@needs_chromium
 def test_query_that_may_attend_to_nothing_says_so(chromium, tmp_path):
     chromium.open(attention_html(np.zeros((2, 2)), None, tmp_path / "x.html"))
     assert chromium.js("document.getElementById('from').textContent") == "Layer 0, head 0: 1 attends to nothing"
@@ -376,11 +395,11 @@ def test_dark_mode_follows_the_system_and_the_button(page):
     background = "getComputedStyle(document.body).backgroundColor"
     assert page.js(background) == "rgb(255, 255, 255)"
     page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    page.js("new Promise(done => setTimeout(done, 100))")
+    wait_until(page, "document.documentElement.dataset.theme === 'dark'")
     dark = page.js(background)
     darkest = min(shades_shown(page), key=sum)
     page.send("Emulation.setEmulatedMedia", features=[])
-    page.js("new Promise(done => setTimeout(done, 100))")
+    wait_until(page, "document.documentElement.dataset.theme === 'light'")
     assert sum(map(int, re.findall(r"\d+", dark))) < 120
     assert sum(darkest) < 120  # no weight is no light
     page.mouse("#theme", click=True)
@@ -404,7 +423,7 @@ def test_address_holds_the_settings(page, tmp_path):
     assert values(page, "state") == before
     assert weights_shown(page) == shown
     page.js("location.hash = '#layer=1&head=1&token=3'")
-    page.js("new Promise(done => setTimeout(done, 50))")
+    wait_until(page, "state.layer === 1")
     assert_shows(page, 1, 1, 3)
 
 

@@ -293,9 +293,9 @@ def autograd_step(s: Shape) -> Step:
         return anp.reshape(anp.dot(anp.reshape(x, (-1, x.shape[-1])), weight.T) + bias, (*x.shape[:-1], -1))
 
     def norm(x, w, name):
-        centred = x - anp.mean(x, -1, keepdims=True)
-        variance = anp.mean(centred * centred, -1, keepdims=True)
-        return centred / anp.sqrt(variance + np.float32(1e-5)) * w[name + ".weight"] + w[name + ".bias"]
+        centered = x - anp.mean(x, -1, keepdims=True)
+        variance = anp.mean(centered * centered, -1, keepdims=True)
+        return centered / anp.sqrt(variance + np.float32(1e-5)) * w[name + ".weight"] + w[name + ".bias"]
 
     def attention(x, memory, w, name, mask):
         weight, bias = w[name + ".in_proj_weight"], w[name + ".in_proj_bias"]

@@ -1,59 +1,132 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
 # # Activation functions: which, and when
 #
-# Without a nonlinearity a deep network is one matrix. Which nonlinearity matters for three reasons that can be
-# measured: how much gradient it lets through, whether its units can die, and what it costs. This notebook measures
-# them for the functions in general use, and its last table follows from the measurements. Everything runs on NumPy,
-# by the layers of this package.
+# Eighteen activation functions in NumPy, compared by three measurements: gradient flow, dead units, and cost.
+#
+# ## Motivation
+#
+# Without a nonlinearity, a deep network is one matrix. Which nonlinearity you choose matters for three reasons: how much gradient
+# it lets through, whether its units can die, and what it costs. The table at the end follows from the measurements.
 
 # %%
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: the matrices are too small for a second BLAS thread
+try:
+    import attention_numpy  # noqa: F401
+    import matplotlib.pyplot as plt
+except ImportError as error:
+    raise ImportError(
+        f"{error}. This notebook needs the package with its extra: pip install "
+        '"dlpapers-attention-numpy[notebooks] @ git+<address of this repository>#subdirectory=packages/attention-numpy"'
+    ) from None
+
 import math
 import time
 
 import numpy as np
-from attention_numpy import Adam, Linear, cross_entropy
+from attention_numpy import Adam, Linear, Module, check_layer, cross_entropy
 from attention_numpy.activations import ACTIVATIONS, GATES, Elementwise
-from attention_numpy.layer import Layer
 from attention_numpy.layers import new_rng
-from dlpapers_shared.viz.style import Figure, line_style
 
 NAMES = list(ACTIVATIONS)
 print(*(f"{f.name:13} {f.formula:34} {f.paper}" for f in ACTIVATIONS.values()), sep="\n")
 
 # %% [markdown]
-# ## Shapes and derivatives
+# ## Idea
 #
-# The function solid, its derivative dashed. The derivative is what the gradient is multiplied with on its way back: a
-# sigmoid never lets through more than a quarter, a ReLU all or nothing.
+# The backward pass multiplies the gradient by the derivative of the activation. So the derivative decides how much of the gradient
+# reaches the layers below. The figure shows each function (solid) and its derivative (dashed). A sigmoid never lets through more than
+# a quarter; a ReLU lets through everything or nothing.
 
 # %%
 x = np.linspace(-4, 4, 801)
-figure = Figure(figsize=(12, 6.4), layout="constrained")
-for axis, (name, f) in zip(figure.subplots(3, 6, sharex=True).flat, ACTIVATIONS.items(), strict=True):
-    axis.plot(x, f.value(x), color=line_style(0)["color"])
-    axis.plot(x, f.derivative(x), color=line_style(1)["color"], linestyle="--")
+figure, axes = plt.subplots(3, 6, sharex=True, figsize=(12, 6.4), layout="constrained")
+for axis, (name, f) in zip(axes.flat, ACTIVATIONS.items(), strict=True):
+    axis.plot(x, f.value(x), color="C0")
+    axis.plot(x, f.derivative(x), color="C1", linestyle="--")
     axis.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axis.set(title=name, ylim=(-1.6, 3))
 figure.suptitle("value (solid) and derivative (dashed)")
 assert math.isclose(ACTIVATIONS["sigmoid"].derivative(x).max(), 0.25)
-figure
+plt.show()
 
 # %% [markdown]
-# ## Saturation
+# ## Math
 #
-# A unit is saturated where its derivative is nearly 0: it passes nothing back, whatever the error is. Here the share
-# of standard normal inputs, scaled by 1, 3 and 10, at which the derivative is below 0.01.
+# A layer $h' = f(hW)$ with weights of variance $g^2/d$ keeps the scale of its signal if $g^2 = 1/\mathbb{E}[f(z)^2]$ for a standard
+# normal $z$. For the ReLU, $\mathbb{E}[f(z)^2] = 1/2$, so $g^2 = 2$ (He initialization, 1502.01852). For SELU $g^2 = 1$ by
+# construction. For tanh, the value is not 1, as Xavier initialization assumes, but about 2.5. On the way back, the gradient is
+# multiplied by $f'$ and by $W^\top$, so its scale changes by the factor $g^2\,\mathbb{E}[f'(z)^2]$ per layer (in variance).
 
 # %%
 z = new_rng(0).standard_normal(100_000)
+gains = {name: 1 / math.sqrt(float((f.value(z) ** 2).mean())) for name, f in ACTIVATIONS.items()}
+for name, f in ACTIVATIONS.items():
+    factor = gains[name] ** 2 * float((f.derivative(z) ** 2).mean())
+    print(f"{name:14} gain² {gains[name] ** 2:6.2f}   gradient variance per layer × {factor:5.2f}")
+assert abs(gains["ReLU"] ** 2 - 2) < 0.05
+assert abs(gains["SELU"] ** 2 - 1) < 0.05
+assert 2.4 < gains["tanh"] ** 2 < 2.7
+
+# %% [markdown]
+# ## Code with shapes
+#
+# A layer that applies a function elementwise, forward and backward. `Elementwise` in the package is the same with checks.
+
+
+# %%
+class ByHand(Module):
+    """y = f(x), x of any shape."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        self.save_for_backward(x)
+        return self.f.value(x)  # the shape of x
+
+    def backward(self, dy):
+        (x,) = self.pop_saved()
+        return dy * self.f.derivative(x)  # the shape of x
+
+
+# %% [markdown]
+# ## Test
+#
+# Every derivative against finite differences, away from kinks. (The tests of the package compare with torch, within $10^{-13}$.)
+
+# %%
+inputs = new_rng(1).normal(0, 2, (4, 5))
+inputs[np.abs(np.abs(inputs) - np.array([[0, 1, 3, 0, 1]])) < 1e-3] = 0.5
+for name, f in ACTIVATIONS.items():
+    (by_hand,), (packaged,) = check_layer(ByHand(f), inputs), check_layer(Elementwise(f), inputs)
+    assert by_hand.error < 1e-7, name
+    assert packaged.analytic == by_hand.analytic
+
+# %% [markdown]
+# ## Experiment
+#
+# ### Saturation
+#
+# A unit is saturated where its derivative is nearly 0: it passes nothing back, whatever the error is. The table shows the percentage
+# of standard normal inputs, scaled by 1, 3 and 10, at which the absolute derivative is below 0.01.
+
+# %%
 saturated = {
     name: [float((np.abs(f.derivative(s * z)) < 0.01).mean()) for s in (1, 3, 10)] for name, f in ACTIVATIONS.items()
 }
@@ -65,62 +138,57 @@ assert 0.45 < saturated["ReLU"][0] < 0.55, "a ReLU has one dead side"
 assert saturated["LeakyReLU"][2] == 0
 
 # %% [markdown]
-# ## Gradients through fifty layers, each with its matching initialisation
+# ### Gradients through fifty layers
 #
-# A layer keeps the scale of its signal if the weights' variance is $g^2/d$ with $g^2 = 1/\mathbb{E}[f(z)^2]$: 2 for
-# the ReLU (He initialisation, 1502.01852), 1 for SELU (LeCun), close to 1 for tanh (Xavier). Each function gets the
-# $g$ that is right for it; what is left is its own doing. Shown: the gradient at the first layer over that at the
-# last.
+# Each function gets the gain $g$ that is right for it; what remains is a property of the function. Shown is the norm of the gradient
+# at the first layer divided by that at the last.
 
 # %%
 DEPTH, WIDTH = 50, 128
 
 
 def through(name, gain):
-    """Ratio of the gradient's norm at the input to that at the output, and the outputs of all layers."""
+    """Return the gradient's norm at the input divided by that at the output, and the outputs of all layers."""
     f, rng = ACTIVATIONS[name], new_rng(1)
-    h = rng.standard_normal((64, WIDTH))
-    kept, outputs = [], []
+    h = rng.standard_normal((64, WIDTH))  # (batch, width)
+    saved, outputs = [], []
     for _ in range(DEPTH):
         weight = rng.standard_normal((WIDTH, WIDTH)) * gain / math.sqrt(WIDTH)
         pre = h @ weight
         h = f.value(pre)
-        kept.append((weight, pre))
+        saved.append((weight, pre))
         outputs.append(h)
     gradient = rng.standard_normal(h.shape)
     start = np.linalg.norm(gradient)
-    for weight, pre in reversed(kept):
+    for weight, pre in reversed(saved):
         gradient = (gradient * f.derivative(pre)) @ weight.T
     ratio = float(np.linalg.norm(gradient) / start)
     return ratio if math.isfinite(ratio) else math.inf, outputs
 
 
-gains = {name: 1 / math.sqrt(float((f.value(z) ** 2).mean())) for name, f in ACTIVATIONS.items()}
-with np.errstate(over="ignore", invalid="ignore"):  # the squared ReLU squares every deviation, layer upon layer
+with np.errstate(over="ignore", invalid="ignore"):  # the squared ReLU squares the scale in every layer
     flow = {name: through(name, gains[name])[0] for name in NAMES}
 for name in sorted(flow, key=flow.get):
     print(f"{name:14} gain {gains[name]:5.2f}   gradient after {DEPTH} layers x {flow[name]:.1e}")
-assert abs(gains["ReLU"] - math.sqrt(2)) < 0.02
-assert abs(gains["SELU"] - 1) < 0.02
 assert 0.05 < flow["ReLU"] < 20
-assert flow["sigmoid"] < 1e-6, "vanishes even with its best initialisation"
-assert flow["squared ReLU"] == math.inf, "no gain holds it: it needs normalisation"
+assert flow["sigmoid"] < 1e-6, "the gradient vanishes even with the best initialization"
+assert flow["tanh"] > 10, "the gradient grows: unlike the sigmoid, tanh has slope 1 at 0"
+assert flow["squared ReLU"] == math.inf, "no gain keeps its scale: it needs normalization"
 
 # %%
-figure = Figure(figsize=(9, 4.6), layout="constrained")
-axis = figure.subplots()
 order = [name for name in sorted(flow, key=flow.get) if flow[name] < math.inf]
-axis.barh(order, [max(flow[name], 1e-40) for name in order], left=1e-40, color=line_style(0)["color"])
-axis.axvline(1, color="#555555", linewidth=0.8)
-axis.set(
-    xscale="log",
-    xlim=(1e-40, 1e10),
-    xlabel=f"gradient at the first of {DEPTH} layers over that at the last (log scale)",
-)
-figure
+figure, axis = plt.subplots(figsize=(9, 4.6), layout="constrained")
+exponents = [max(math.log10(flow[name]), -12) for name in order]  # the sigmoids would make all other bars invisible
+axis.barh(order, exponents, color=["C3" if e < -1 else "C1" if e > 1 else "C0" for e in exponents])
+axis.axvline(0, color="#555555", linewidth=0.8)
+axis.set(xlabel=f"log10 of the gradient at the first of {DEPTH} layers over that at the last (cut off at -12)")
+plt.show()
 
 # %% [markdown]
-# The same ReLU with Xavier's weights instead of He's loses a factor of $\sqrt 2$ a layer:
+# Blue keeps the gradient within a factor of ten, red loses it, orange lets it grow. The sigmoid and tanh differ: with its gain, tanh
+# amplifies the gradient, while the sigmoid loses it.
+#
+# With Xavier's weights instead of He's, the ReLU loses a factor of $\sqrt 2$ per layer:
 
 # %%
 wrong = through("ReLU", 1.0)[0]
@@ -128,9 +196,9 @@ print(f"ReLU with Xavier's weights: x {wrong:.1e}")
 assert wrong < 1e-5
 
 # %% [markdown]
-# ## SELU keeps mean 0 and variance 1
+# ### SELU keeps mean 0 and variance 1
 #
-# That is what its two constants are for (1706.02515): without any normalisation layer.
+# Its two constants are chosen for that (1706.02515). No normalization layer is needed.
 
 # %%
 for name in ("SELU", "ELU", "ReLU"):
@@ -142,15 +210,15 @@ assert 0.4 < selu.var() < 2
 assert through("ReLU", 1.0)[1][-1].var() < 1e-8
 
 # %% [markdown]
-# ## Dead ReLUs, counted while training
+# ### Dead ReLUs
 #
-# A ReLU unit whose input is negative on every example gets no gradient, and cannot come back. That takes one step too
-# far: here a classifier of two spirals is trained with a learning rate that is too high, and at each step we count
-# the hidden units that are active on no example.
+# A ReLU unit whose input is negative on every example gets no gradient, so it stays dead. One step that is too large is enough. Here a
+# classifier of two spirals is trained with a moderate and with a high learning rate. After each step, the hidden units whose
+# derivative is 0 on every example are counted.
 
 
 # %%
-class Classifier(Layer):
+class Classifier(Module):
     """Two hidden layers of 64 units."""
 
     def __init__(self, name, seed=0):
@@ -176,8 +244,8 @@ class Classifier(Layer):
             dy = part.backward(dy)
         return dy
 
-    def silent(self, x):
-        """The share of hidden units whose derivative is 0 on every example."""
+    def dead_units(self, x):
+        """Return the fraction of hidden units whose derivative is 0 on every example."""
         dead, total = 0, 0
         for part in self.parts():
             if isinstance(part, Elementwise):
@@ -188,7 +256,7 @@ class Classifier(Layer):
 
 
 def spirals(n=400):
-    """Two classes that no line separates."""
+    """Return two classes that no line separates."""
     rng = new_rng(5)
     t = np.sqrt(rng.random(n)) * 3 * np.pi
     label = rng.integers(0, 2, n)
@@ -197,57 +265,57 @@ def spirals(n=400):
 
 
 def train(name, lr, steps=250):
-    """Share of silent units at each step, and the final accuracy."""
+    """Return the fraction of dead units at each step, and the final accuracy."""
     points, label = spirals()
     model = Classifier(name)
     optimizer = Adam(model.parameters(), lr, betas=(0.9, 0.999), eps=1e-8)
-    silent = []
+    fractions = []
     for _ in range(steps):
         optimizer.zero_grad()
         model.backward(cross_entropy(model(points), label)[1])
         optimizer.step()
         model.eval()
-        silent.append(model.silent(points))
+        fractions.append(model.dead_units(points))
         model.train()
     model.eval()
-    return silent, float((model(points).argmax(-1) == label).mean())
+    return fractions, float((model(points).argmax(-1) == label).mean())
 
 
 SHOWN = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "squared ReLU")
-figure = Figure(figsize=(9, 3.8), layout="constrained")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 3)))  # several curves are 0 and lie on each other
+figure, axes = plt.subplots(1, 2, sharey=True, figsize=(9, 3.8), layout="constrained")
 dead = {}
-for axis, lr in zip(figure.subplots(1, 2, sharey=True), (0.01, 0.2), strict=True):
+for axis, lr in zip(axes, (0.01, 0.2), strict=True):
     for number, name in enumerate(SHOWN):
-        silent, accuracy = train(name, lr)
-        dead[name, lr] = silent[-1]
-        axis.plot(silent, label=name, **line_style(number))
-        print(f"lr {lr:<5} {name:13} dead units {silent[-1]:5.1%}, accuracy {accuracy:.1%}")
+        fractions, accuracy = train(name, lr)
+        dead[name, lr] = fractions[-1]
+        axis.plot(fractions, label=name, linestyle=STYLES[number])
+        print(f"lr {lr:<5} {name:13} dead units {fractions[-1]:5.1%}, accuracy {accuracy:.1%}")
     axis.set(title=f"learning rate {lr}", xlabel="step", ylim=(-0.02, 1))
-figure.axes[0].set_ylabel("share of dead units")
-figure.axes[0].legend(frameon=False)
-assert dead["ReLU", 0.2] > 0.2, "a step too far kills"
+axes[0].set_ylabel("fraction of dead units")
+axes[0].legend(frameon=False)
+assert dead["ReLU", 0.2] > 0.2
 assert dead["ReLU", 0.2] > 2 * dead["ReLU", 0.01]
-assert dead["LeakyReLU", 0.2] == 0, "a slope on both sides cannot die"
-figure
+assert dead["LeakyReLU", 0.2] == 0, "with a slope on both sides, no unit can die"
+plt.show()
 
 # %% [markdown]
-# At the smaller learning rate a tenth of the ReLUs die early and no more follow; at the larger one most do, in the
-# first few steps. The network still fits its spirals with those that are left, which is why dead units go unnoticed
-# until one counts them.
+# At the smaller learning rate, a tenth of the ReLUs die early, and then no others. At the larger one, most of them die in the first
+# few steps. The network still fits the spirals with the rest, so dead units are easily overlooked.
 
 # %% [markdown]
-# ## Cost of an element
+# ### Cost per element
 #
-# Value and derivative, float32, nanoseconds of CPU an element (the fastest of nine). The gap is exp, tanh and erf; in
-# a Transformer it is small beside the matrix products, which cost $4 d_\mathrm{model}$ operations an element of
-# $d_\mathrm{ff}$.
+# Value and derivative in float32: CPU nanoseconds per element, the fastest of nine. Two things cost: transcendental functions (exp,
+# tanh, erf), and `np.where`, which makes LeakyReLU slower than tanh although it computes less. In a Transformer both are small
+# beside the matmuls, which cost $4 d_\mathrm{model}$ operations per element of $d_\mathrm{ff}$.
 
 # %%
 sample = new_rng(2).standard_normal(1 << 16).astype(np.float32)
 
 
 def nanoseconds(call):
-    """Of CPU, an element."""
+    """Return CPU nanoseconds per element."""
     times = []
     for _ in range(9):
         start = time.process_time()
@@ -260,13 +328,17 @@ def nanoseconds(call):
 cost = {name: nanoseconds(f.value) + nanoseconds(f.derivative) for name, f in ACTIVATIONS.items()}
 for name in sorted(cost, key=cost.get):
     print(f"{name:14} {cost[name]:6.2f} ns")
+mask = sample > 0
+where = nanoseconds(lambda x: np.where(mask, x, x))
+print(f"np.where alone {where:.2f} ns, np.maximum alone {nanoseconds(lambda x: np.maximum(x, 0)):.2f} ns")
 assert cost["ReLU"] < cost["GELU"]
+assert cost["ReLU"] < cost["LeakyReLU"]
 
 # %% [markdown]
-# ## Gates
+# ### Gates
 #
-# GLU, GEGLU, SwiGLU and ReGLU multiply one half of their input by a function of the other: a third matrix in the
-# feed-forward network, paid for by a width of 2/3. They are what large language models of today use (2002.05202).
+# GLU, GEGLU, SwiGLU and ReGLU multiply one half of their input by a function of the other (2002.05202). That takes a third matrix in
+# the feed-forward network, which a width of 2/3 compensates. Most current large language models use SwiGLU.
 
 # %%
 ab = new_rng(3).standard_normal((4, 10))
@@ -278,33 +350,39 @@ for name, gate in GATES.items():
     assert math.isclose((above - below) / 2e-6, analytic, rel_tol=1e-5)
 
 # %% [markdown]
-# ## When to use which
+# ## Summary
 #
-# What was measured, side by side.
+# All measurements side by side.
 
 # %%
-print(f"{'':14}{'saturated at x3':>16}{'50 layers':>11}{'ns':>7}")
+print(f"{'':14}{'saturated at ×3':>16}{'50 layers':>11}{'ns':>7}")
 for name in NAMES:
     print(f"{name:14}{saturated[name][1]:16.1%}{flow[name]:11.0e}{cost[name]:7.1f}")
 cheap = [name for name in NAMES if cost[name] < cost["GELU"]]
 deep = [name for name in NAMES if 1e-2 < flow[name] < 1e2]
 alive = [name for name in NAMES if saturated[name][1] < 0.1]
 print("cheaper than GELU:", *cheap, sep="\n  ")
-print("gradients of the same size through 50 layers, with no normalisation:", *deep, sep="\n  ")
-print("never far from a slope:", *alive, sep="\n  ")
+print("gradient within a factor of 100 through 50 layers, without normalization:", *deep, sep="\n  ")
+print("saturated for less than a tenth of the inputs at ×3:", *alive, sep="\n  ")
 assert "ReLU" in deep
 assert "ReLU" in cheap
 assert not {"sigmoid", "HardSigmoid"} & set(deep)
 assert {"LeakyReLU", "Softplus"} & set(alive)
 
 # %% [markdown]
-# | where | which | because, above |
+# | where | which | reason |
 # | --- | --- | --- |
-# | hidden layers, first try | ReLU, He's weights | cheapest; gradients keep their size through 50 layers |
-# | units die (high learning rate) | LeakyReLU, PReLU, or a smaller step | a slope on both sides cannot die |
-# | Transformers | GELU or SiLU; gated, GEGLU or SwiGLU | smooth, few dead units; matrix products hide the cost |
-# | deep and without normalisation | SELU with LeCun's weights | holds mean and variance by itself |
-# | on small devices | ReLU, HardSwish | no exp |
-# | output that is a probability | sigmoid (one), softmax (several) | their range; the loss undoes saturation |
-# | gates of recurrent cells | sigmoid and tanh | bounded; stacked fifty deep, their gradient vanishes |
-# | output that must be positive | Softplus | its slope is never 0 on the side that matters |
+# | hidden layers, first choice | ReLU with He initialization | cheapest; the gradient keeps its scale through 50 layers |
+# | units die (high learning rate) | LeakyReLU, PReLU, or a smaller learning rate | a slope on both sides |
+# | Transformers | GELU or SiLU; gated: GEGLU or SwiGLU | smooth, few dead units; the matmuls dominate the cost |
+# | deep, without normalization | SELU with LeCun initialization | keeps mean and variance by itself |
+# | small devices | ReLU, HardSwish | no exp |
+# | output that is a probability | sigmoid (one), softmax (several) | their range; the loss cancels the saturation |
+# | gates of recurrent cells | sigmoid and tanh | bounded |
+# | output that must be positive | Softplus | its slope is positive everywhere |
+#
+# ## Exercises
+#
+# 1. Add `x * sigmoid(1.702 * x)`, the sigmoid approximation of GELU, with its derivative. Check it with `check_layer(Elementwise(…))`.
+# 2. Rewrite LeakyReLU as `np.maximum(0.01 * x, x)`. What does it cost now? For which slopes is that correct?
+# 3. Repeat the experiment with fifty layers with Xavier's gain of 1 for every function. Which keep their gradient?

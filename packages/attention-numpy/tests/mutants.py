@@ -91,8 +91,8 @@ MUTANTS = [
         "gamma outside the sums of LayerNorm's gradient",
         G,
     ),
-    Mutant("layers.py", "inverse_std /= len(gamma)", "inverse_std /= len(gamma) - 1", "Bessel's correction", S),
-    Mutant("layers.py", "inverse_std += x.dtype.type(self.eps)", "", "no eps in LayerNorm", S),
+    Mutant("layers.py", "inverse_std /= d_model\n", "inverse_std /= d_model - 1\n", "Bessel's correction", S),
+    Mutant("layers.py", "            inverse_std += np.asarray(eps, rows.dtype)\n", "", "no eps in LayerNorm", S),
     Mutant("layers.py", "        dx -= mean_g[:, None]\n", "", "mean's path forgotten in LayerNorm's gradient", G),
     Mutant(
         "layers.py", "self.weight.grad += ones @ product", "self.weight.grad += ones @ rows", "dgamma without x_hat", G

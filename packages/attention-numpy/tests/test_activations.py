@@ -48,7 +48,7 @@ def both(name, x):
     return y.detach().numpy(), leaf.grad.numpy()
 
 
-def test_none_is_forgotten():
+def test_every_function_has_a_reference():
     assert set(THEIRS) == set(ACTIVATIONS)
     assert set(GATES) == {"GLU", "GEGLU", "SwiGLU", "ReGLU"}
     assert all(f.paper and f.formula for f in ACTIVATIONS.values())
@@ -83,10 +83,19 @@ def test_the_whole_range_of_float32_is_stable(name):
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_the_layer_of_it_has_the_right_gradient(name):
+def test_the_layer_of_a_function_has_correct_gradients(name):
     x = np.random.default_rng(0).normal(0, 2, (4, 5))
     x[np.abs(np.abs(x) - np.array([[0, 1, 3, 0, 1]])) < 1e-3] = 0.5  # away from kinks
     assert max(row.error for row in check_layer(Elementwise(ACTIVATIONS[name]), x)) <= 1e-7
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_infinity_are_torchs(name):
+    x = np.array([np.inf, -np.inf])
+    theirs = THEIRS[name](torch.tensor(x)).numpy()
+    ours = ACTIVATIONS[name].value(x)
+    for our, their in zip(ours, theirs, strict=True):
+        assert our == their or np.isnan(our) or np.isnan(their)
 
 
 GATE_FUNCTIONS = {"GLU": torch.sigmoid, "GEGLU": F.gelu, "SwiGLU": F.silu, "ReGLU": F.relu}

@@ -199,12 +199,12 @@ def test_a_finished_demo_is_used_again_and_an_interrupted_one_is_not_lost(tmp_pa
         command = [sys.executable, "-c", code, *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, input="", check=False)
 
-    first, again, anew = demo(), demo(), demo("--overwrite")
-    assert [d.returncode for d in (first, again, anew)] == [0, 0, 0], first.stderr + again.stderr + anew.stderr
+    first, again, replaced = demo(), demo(), demo("--overwrite")
+    assert [d.returncode for d in (first, again, replaced)] == [0, 0, 0], first.stderr + again.stderr + replaced.stderr
     assert first.stdout.count("before: ") == first.stdout.count("after: ") == 3
     assert "the demo is trained already" in again.stderr
     assert "before" not in again.stdout
-    assert "before" in anew.stdout
+    assert "before" in replaced.stdout
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"attention-numpy-demo"}
 
 

@@ -55,7 +55,7 @@ def test_letters_are_transformed(name):
         assert target == EXPECTED[name](source)
 
 
-def test_sums_are_right_in_both_orders():
+def test_sums_are_correct_in_both_orders():
     for flipped in (True, False):
         task = Addition(3, flipped)
         pairs = task.training_pairs(np.random.default_rng(0), 300)

@@ -1,9 +1,9 @@
-"""Time of a decoded token of GPT-2 124M on a CPU, greedy, against Hugging Face, CTranslate2 and nanoGPT.
+"""Time per decoded token of GPT-2 124M on a CPU, greedy, against Hugging Face, CTranslate2, and nanoGPT.
 
     python benchmarks/decode.py BATCH [THREADS]            # writes results/decode-BATCH-THREADS.json
 
-Random weights, a prompt of 32 tokens, 128 new ones (64 in a batch). A token reads every matrix once, so each time is
-quoted too as a share of what reading them takes at the bandwidth that was measured in the same rounds.
+Random weights, a prompt of 32 tokens, 128 new ones (64 in a batch). Each token reads every matrix once, so each time is
+also given as a share of the read bandwidth that was measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from statistics import median
 from typing import Any
 
 import torch
+from baselines import NanoGPT, write_for_ctranslate2
 from dlpapers_shared.timing import write_record
 from gpt2 import GPT2, GPT2Config
-from gpt2.compact import compact
-from peers import NanoGPT, write_for_ctranslate2
-from turns import in_turn, serve
+from gpt2.inference.quantize import Decoder
+from interleave import interleaved, serve
 
 FOLDER = Path(__file__).parent.parent
 PROMPT = 32
-SIDES = {  # name, bytes of a weight
+IMPLEMENTATIONS = {  # name, bytes of a weight
     "float32": ("gpt2, float32", 4),
     "hf": ("Hugging Face generate, float32", 4),
     "ct2-float32": ("CTranslate2, float32", 4),
@@ -41,12 +41,12 @@ NANOGPT_NEW = 16
 
 
 def new_tokens(batch: int) -> int:
-    """How many each text gets."""
+    """Return the number of new tokens of each text."""
     return 128 if batch == 1 else 64
 
 
 def make(side: str, batch: int, threads: int, folder: Path) -> Callable[[], Any]:
-    """The generation of a side, which returns the new tokens."""
+    """Return a function that generates with one implementation and returns the new tokens."""
     new = new_tokens(batch)
     ids = torch.randint(50257, (batch, PROMPT), generator=torch.Generator().manual_seed(5))
     if side == "bandwidth":
@@ -74,12 +74,12 @@ def make(side: str, batch: int, threads: int, folder: Path) -> Callable[[], Any]
         return generate
     model = GPT2.from_pretrained(folder)
     if side == "nanogpt":
-        peer = NanoGPT(model).eval()
-        middle = PROMPT + new // 2 - NANOGPT_NEW // 2  # its time grows with the text: the middle is the mean
+        baseline = NanoGPT(model).eval()
+        middle = PROMPT + new // 2 - NANOGPT_NEW // 2  # its time grows with the text, and the middle is the mean
         text = torch.randint(50257, (batch, middle))
-        return lambda: peer.generate(text, NANOGPT_NEW).tolist()
+        return lambda: baseline.generate(text, NANOGPT_NEW).tolist()
     weights, _, compiled = side.partition("-")
-    small = compact(model, weights, bool(compiled))  # type: ignore[arg-type]
+    small = Decoder(model, weights, compiled=bool(compiled))  # type: ignore[arg-type]
     del model
     return lambda: small.generate(ids, new, temperature=0.0)[:, PROMPT:].tolist()
 
@@ -87,7 +87,7 @@ def make(side: str, batch: int, threads: int, folder: Path) -> Callable[[], Any]
 def main(batch: int, threads: int) -> None:
     """Compare and record."""
     clock: Any = "cpu" if threads == 1 else "wall"
-    chosen = [side for side in SIDES if batch == 1 or side != "nanogpt"]
+    chosen = [side for side in IMPLEMENTATIONS if batch == 1 or side != "nanogpt"]
     with tempfile.TemporaryDirectory() as temporary:
         torch.manual_seed(0)
         model = GPT2(GPT2Config.named("124M"))
@@ -96,7 +96,7 @@ def main(batch: int, threads: int) -> None:
         weights = sum(p.numel() for p in model.h.parameters()) + model.wte.weight.numel()
         del model
         arguments = [str(batch), str(threads), temporary]
-        found, answers = in_turn(__file__, [[side, *arguments] for side in (*chosen, "bandwidth")], rounds=5)
+        found, answers = interleaved(__file__, [[side, *arguments] for side in (*chosen, "bandwidth")], rounds=5)
 
     def named(side: str) -> str:
         return " ".join([side, *arguments])
@@ -104,40 +104,41 @@ def main(batch: int, threads: int) -> None:
     new = new_tokens(batch)
 
     def times(side: str) -> list[float]:
-        """Seconds for a token of each round."""
+        """Return seconds per token in each round."""
         taken = found.ours if side == chosen[0] else found.of(named(side))
         return [t.on(clock) / (NANOGPT_NEW if side == "nanogpt" else new) for t in taken]
 
-    def ratio(peer: str, side: str) -> float:
-        return median(theirs / its for theirs, its in zip(times(peer), times(side), strict=True))
+    def speedup(side: str, baseline: str) -> float:
+        return median(theirs / its for theirs, its in zip(times(baseline), times(side), strict=True))
 
     bandwidth = BANDWIDTH_BYTES / found.seconds(named("bandwidth"), clock)
     rows: list[dict[str, Any]] = []
     for side, tokens in zip(chosen, answers, strict=False):
-        name, size = SIDES[side]
-        peer = f"ct2-{side.partition('-')[0]}"
+        name, size = IMPLEMENTATIONS[side]
+        ct2 = f"ct2-{side.partition('-')[0]}"
         pairs = [(a, b) for x, y in zip(tokens, answers[0], strict=True) for a, b in zip(x, y, strict=False)]
         rows.append(
             {
-                "side": name,
-                "ms a token": 1e3 * median(times(side)),
-                "Hugging Face's time / its": ratio("hf", side),
-                "CTranslate2's of this size / its": ratio(peer, side) if peer in chosen else None,
-                "share of the read bandwidth": weights * size / median(times(side)) / bandwidth,
+                "implementation": name,
+                "ms per token": 1e3 * median(times(side)),
+                "× Hugging Face": speedup(side, "hf"),
+                "× CTranslate2 (same dtype)": speedup(side, ct2) if ct2 in chosen else None,
+                "share of read bandwidth": weights * size / median(times(side)) / bandwidth,
                 "same tokens as float32": None if side == "nanogpt" else sum(a == b for a, b in pairs) / len(pairs),
             }
         )
     write_record(
         FOLDER / "results" / f"decode-{batch}-{threads}.json",
-        title=f"Decoding with GPT-2 124M, batch {batch}, threads: {threads}",
+        title=f"Decoding with GPT-2 124M, batch {batch}, {threads} thread{'s' * (threads > 1)}",
         command=f"python packages/gpt2/benchmarks/decode.py {batch} {threads}",
         seed=0,
         rows=rows,
         distributions=["torch", "transformers", "ctranslate2"],
         note=(
-            f"Prompt {PROMPT}, {new} new tokens, greedy; medians of 5 rounds, the sides in turn, each in a process of "
-            f"its own; {clock} time, the prompt's included; a token of the whole batch. nanoGPT: {NANOGPT_NEW} in "
-            f"the middle of the text. Bandwidth: a sum over {BANDWIDTH_BYTES >> 20} MiB in the same rounds, "
+            f"Prompt {PROMPT}, {new} new tokens, greedy; medians of 5 rounds, interleaved, each implementation in its "
+            f"own process; {clock} time, the prompt included; a token is one of each text in the batch. "
+            f"nanoGPT: {NANOGPT_NEW} tokens in the middle of the text. "
+            f"Read bandwidth: a sum over {BANDWIDTH_BYTES >> 20} MiB in the same rounds, "
             f"{bandwidth / 1e9:.1f} GB/s."
         ),
     )

@@ -1,9 +1,10 @@
-"""Time of a training step of GPT-2 124M on a CPU, batch 4 x 256, against nanoGPT and Hugging Face.
+"""Time per training step of GPT-2 124M on a CPU, batch 4 x 256, against nanoGPT and Hugging Face.
 
     python benchmarks/train.py [THREADS]            # writes results/train-THREADS.json
 
-Ours: bfloat16 products, fused AdamW, freed memory kept (gpt2.allocator). nanoGPT as it runs on a CPU: float32, AdamW
-not fused; and under bfloat16 autocast with the same allocator settings. Hugging Face: bfloat16 autocast, fused AdamW.
+Ours: bfloat16 matmuls, fused AdamW, freed memory kept (gpt2._common.malloc). nanoGPT as it runs on a CPU: float32,
+AdamW not fused; and under bfloat16 autocast with the same malloc settings. Hugging Face: bfloat16 autocast, fused
+AdamW.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 import torch
 from dlpapers_shared.timing import write_record
 from gpt2 import GPT2, GPT2Config
-from gpt2.allocator import keep_freed_memory
-from gpt2.optim import flops_per_token
-from gpt2.settings import OptimConfig, TrainConfig
-from gpt2.train import Trainer
+from gpt2._common.malloc import keep_freed_memory
+from gpt2.config import OptimConfig, TrainConfig
+from gpt2.training.throughput import flops_per_token
+from gpt2.training.trainer import Trainer
+from interleave import interleaved, serve
 from torch import Tensor, nn
-from turns import in_turn, serve
 
 FOLDER = Path(__file__).parent.parent
 BATCH, TOKENS = 4, 256
-SIDES = {
+IMPLEMENTATIONS = {
     "ours": "gpt2, bfloat16",
     "nanogpt-fp32": "nanoGPT, float32",
     "hf-bf16": "Hugging Face, bfloat16, fused AdamW",
@@ -35,13 +36,13 @@ SIDES = {
 
 
 def batch() -> tuple[Tensor, Tensor]:
-    """Random tokens and the ones after them."""
+    """Return random tokens and the ones after them."""
     rows = torch.randint(50257, (BATCH, TOKENS + 1), generator=torch.Generator().manual_seed(0))
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
-def peer_step(model: nn.Module, loss: Callable[[], Tensor], fused: bool, bf16: bool) -> Callable[[], float]:
-    """A step as nanoGPT's train.py and a plain Hugging Face loop take it."""
+def baseline_step(model: nn.Module, loss: Callable[[], Tensor], fused: bool, bf16: bool) -> Callable[[], float]:
+    """Return a step as in nanoGPT's train.py and in a plain Hugging Face loop."""
     model.train()
     groups = [[p for p in model.parameters() if (p.dim() >= 2) == matrix] for matrix in (True, False)]
     settings = [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}]
@@ -60,7 +61,7 @@ def peer_step(model: nn.Module, loss: Callable[[], Tensor], fused: bool, bf16: b
 
 
 def make(side: str) -> Callable[[], Any]:
-    """The step of a side."""
+    """Return the step of one implementation."""
     if side in ("ours", "nanogpt-bf16"):
         keep_freed_memory()
     torch.manual_seed(0)
@@ -77,67 +78,70 @@ def make(side: str) -> Callable[[], Any]:
             model.save_pretrained(folder)
             twin = GPT2LMHeadModel.from_pretrained(folder)
         del model
-        # transformers shifts the labels itself, so it gets one token more and predicts as many
+        # transformers shifts the labels itself, so it gets one more token and predicts equally many
         rows = torch.cat([ids, targets[:, -1:]], dim=1)
-        return peer_step(twin, lambda: twin(rows, labels=rows).loss, fused=True, bf16=True)
-    from peers import NanoGPT
+        return baseline_step(twin, lambda: twin(rows, labels=rows).loss, fused=True, bf16=True)
+    from baselines import NanoGPT
 
-    peer = NanoGPT(model)
-    return peer_step(peer, lambda: peer(ids, targets), fused=False, bf16=side == "nanogpt-bf16")
+    baseline = NanoGPT(model)
+    return baseline_step(baseline, lambda: baseline(ids, targets), fused=False, bf16=side == "nanogpt-bf16")
 
 
 class _Unused:
-    """The batches of a Trainer whose `step` alone is called."""
+    """Placeholder for the data of a Trainer of which only `step` is called."""
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        raise AssertionError
 
     validation = batch
 
+    def settings(self) -> dict[str, Any]:
+        raise AssertionError
+
 
 def make_peak() -> Callable[[], int]:
-    """Products of 2048 x 2048 matrices in bfloat16, as many as returned."""
+    """Return a function that multiplies 2048 x 2048 matrices in bfloat16 and returns how many times."""
     a, b = (torch.randn(2048, 2048).bfloat16() for _ in range(2))
 
-    def products() -> int:
+    def matmuls() -> int:
         for _ in range(8):
             a @ b
         return 8
 
-    return products
+    return matmuls
 
 
 def main(threads: int) -> None:
     """Compare and record."""
     clock: Any = "cpu" if threads == 1 else "wall"
-    found, answers = in_turn(__file__, [[side, str(threads)] for side in (*SIDES, "peak")])
+    found, answers = interleaved(__file__, [[side, str(threads)] for side in (*IMPLEMENTATIONS, "peak")])
     flops = flops_per_token(GPT2(GPT2Config.named("124M")), TOKENS) * BATCH * TOKENS
     peak = answers[-1] * 2 * 2048**3 / found.seconds(f"peak {threads}", clock)
     rows: list[dict[str, Any]] = []
-    for side, name in SIDES.items():
-        peer = None if side == "ours" else f"{side} {threads}"
-        seconds = found.seconds(peer, clock)
+    for side, name in IMPLEMENTATIONS.items():
+        baseline = None if side == "ours" else f"{side} {threads}"
+        seconds = found.seconds(baseline, clock)
         rows.append(
             {
-                "side": name,
+                "implementation": name,
                 "threads": threads,
-                "s a step": seconds,
+                "s per step": seconds,
                 "tokens/s": BATCH * TOKENS / seconds,
-                "its time / ours": 1.0 if peer is None else found.ratio(peer, clock),
-                "share of the bfloat16 peak": flops / seconds / peak,
+                "gpt2 speedup ×": 1.0 if baseline is None else found.ratio(baseline, clock),
+                "share of bfloat16 peak": flops / seconds / peak,
             }
         )
     write_record(
         FOLDER / "results" / f"train-{threads}.json",
-        title=f"Training step of GPT-2 124M, batch {BATCH} x {TOKENS}, threads: {threads}",
+        title=f"Training step of GPT-2 124M, batch {BATCH} x {TOKENS}, {threads} thread{'s' * (threads > 1)}",
         command=f"python packages/gpt2/benchmarks/train.py {threads}",
         seed=0,
         rows=rows,
         distributions=["torch", "transformers"],
         note=(
-            f"Medians of 5 rounds, the sides in turn, each in a process of its own; {clock} time. The peak is that of "
-            f"2048 x 2048 products measured in the same rounds, {peak / 1e9:.0f} GFLOP/s; a step is {flops / 1e12:.3f} "
-            "TFLOP (6 per weight and token, and attention)."
+            f"Medians of 5 rounds, interleaved, each implementation in its own process; {clock} time. The peak is "
+            f"measured with 2048 x 2048 matmuls in the same rounds, {peak / 1e9:.0f} GFLOP/s; a step is "
+            f"{flops / 1e12:.3f} TFLOP (6 per weight and token, and attention)."
         ),
     )
     for row in rows:

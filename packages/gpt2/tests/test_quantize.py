@@ -294,7 +294,7 @@ def test_denormal_numbers_of_pytorch_are_not_flushed():
 
 
 @compiler
-@pytest.mark.slow  # each builds the C anew
+@pytest.mark.slow  # each compiles the C sources again
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions of another CPU")
 @pytest.mark.parametrize("flags", [["-march=native", "-mno-avx512f"], ["-march=native", "-mno-avx512vnni"], []])
 def test_native_matmuls_are_equal_without_the_newest_instructions(monkeypatch, flags):

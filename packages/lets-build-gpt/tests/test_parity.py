@@ -27,7 +27,7 @@ def relative(ours, theirs):
 
 
 def perturbed(module, seed):
-    """Move every parameter away from its initial value, biases and gains too."""
+    """Move every parameter away from its initial value, including biases and gains."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -36,7 +36,7 @@ def perturbed(module, seed):
 
 
 def torch_layer(block):
-    """torch's own pre-norm layer with the weights of a block of ours."""
+    """Return PyTorch's pre-norm layer with the weights of a Block, and the pairs of equal parameters."""
     d_model, n_heads = block.self_attn.qkv.in_features, block.self_attn.n_heads
     layer = nn.TransformerEncoderLayer(
         d_model, n_heads, 4 * d_model, dropout=0.0, activation="relu", norm_first=True, batch_first=True

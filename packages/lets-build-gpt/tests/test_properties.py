@@ -44,9 +44,9 @@ def test_a_later_token_changes_no_earlier_logit(seed, length, data):
 
 @quick
 @given(seeds, st.integers(2, 8))
-def test_without_positions_a_query_does_not_see_the_order_of_what_came_before(seed, length):
+def test_without_positions_the_order_of_earlier_tokens_does_not_matter(seed, length):
     model = small_model(seed)
-    model.blocks = model.blocks[:1]  # in a second block the earlier tokens have seen different things
+    model.blocks = model.blocks[:1]  # in a second block, keys and values depend on the order
     with torch.no_grad():
         model.position_embedding.weight.zero_()
     generator = torch.Generator().manual_seed(seed)
@@ -55,13 +55,13 @@ def test_without_positions_a_query_does_not_see_the_order_of_what_came_before(se
     assert torch.allclose(model(ids)[:, -1], model(ids[:, order])[:, -1], atol=1e-12)
 
 
-def test_positions_do_matter():
+def test_with_positions_the_order_matters():
     model = small_model()
     ids = torch.arange(8)[None]
     assert not torch.allclose(model(ids)[:, -1], model(ids[:, [1, 0, 2, 3, 4, 5, 6, 7]])[:, -1])
 
 
-def test_defaults_and_every_length():
+def test_defaults_are_those_of_the_lecture_and_every_length_works():
     model = Model()
     assert [model.config.context_length, model.config.d_model, model.config.n_heads] == [8, 384, 6]
     assert [model.config.n_layers, model.config.vocab_size, model.config.dropout] == [6, 65, 0.2]
@@ -69,7 +69,7 @@ def test_defaults_and_every_length():
         assert model(torch.randint(65, (4, length))).shape == (4, length, 65)
 
 
-def test_dropout_acts_in_training_alone():
+def test_dropout_acts_in_training_only():
     model = small_model(dropout=0.5)
     ids = torch.arange(8)[None]
     assert torch.equal(model(ids), model(ids))
@@ -78,10 +78,10 @@ def test_dropout_acts_in_training_alone():
 
 
 @pytest.mark.parametrize("part", ["attention weights", "attention branch", "feed-forward branch"])
-def test_dropout_is_in_each_of_its_places(part):
+def test_dropout_acts_on_attention_weights_and_on_both_branches(part):
     torch.manual_seed(0)
     block = Block(16, 2, dropout=0.5)
-    with torch.no_grad():  # silence what is not looked at
+    with torch.no_grad():  # disable the other branch
         if part != "feed-forward branch":
             block.ffn.proj_down.weight.zero_()
             block.ffn.proj_down.bias.zero_()
@@ -97,7 +97,7 @@ def test_dropout_is_in_each_of_its_places(part):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_dropout_drops_as_many_as_it_says_and_keeps_the_mean(p):
+def test_dropout_drops_a_fraction_p_and_keeps_the_mean(p):
     torch.manual_seed(0)
     x = torch.ones(1001, 100, dtype=torch.float64, requires_grad=True)
     y = dropout(x, p)
@@ -105,7 +105,7 @@ def test_dropout_drops_as_many_as_it_says_and_keeps_the_mean(p):
     assert y.max().item() == pytest.approx(1 / (1 - p), rel=1e-3)
     assert y.mean().item() == pytest.approx(1, abs=0.03)
     columns = (y == 0).double() - p
-    assert (columns[:, :-1] * columns[:, 1:]).mean().abs() < 0.005  # the bits of one draw know nothing of each other
+    assert (columns[:, :-1] * columns[:, 1:]).mean().abs() < 0.005  # the bits of one random integer are independent
     y.sum().backward()
     assert torch.equal(x.grad, y)
 
@@ -228,7 +228,7 @@ def test_generation_leaves_the_mode_of_the_model_as_it_was():
     assert model.training
 
 
-def test_top_k_and_temperature_choose_as_they_say():
+def test_samples_follow_top_k_and_temperature():
     logits = torch.tensor([[0.0, 3.0, 2.0, 1.0]]).expand(4000, 4)
     assert (sample_next(logits, temperature=0.0) == 1).all()
     generator = torch.Generator().manual_seed(0)
@@ -282,7 +282,7 @@ def test_unknown_characters_and_ids_are_named():
 
 @quick
 @given(seeds, st.integers(1, 5), st.integers(1, 7), st.integers(25, 60))
-def test_an_epoch_sees_no_token_twice_and_targets_follow_inputs(seed, batch_size, context_length, n):
+def test_no_token_occurs_twice_in_an_epoch_and_targets_are_shifted_inputs(seed, batch_size, context_length, n):
     batches = Batches(torch.arange(n), batch_size, context_length, seed)
     full = batches.per_epoch // batch_size
     inputs = [batches.batch(step)[0] for step in range(full)]
@@ -295,7 +295,7 @@ def test_an_epoch_sees_no_token_twice_and_targets_follow_inputs(seed, batch_size
 
 @quick
 @given(seeds)
-def test_every_epoch_has_an_order_of_its_own(seed):
+def test_every_epoch_has_its_own_order(seed):
     batches = Batches(torch.arange(300), 1, 4, seed)
     first, second = (batches.starts(epoch).clone() for epoch in (0, 1))
     assert len(first) == len(second)
@@ -315,7 +315,7 @@ def test_validation_windows_cover_the_text_once(context_length, n):
     assert n - 1 - context_length < x.numel() <= n - 1
 
 
-def test_the_validation_loss_is_the_mean_over_all_tokens_whatever_the_batch():
+def test_validation_loss_is_the_mean_over_all_tokens_for_every_batch_size():
     model = small_model(dropout=0.3).train()
     ids = torch.randint(13, (100,))
     losses = [evaluate(model, ids, batch_size) for batch_size in (1, 5, 64)]
@@ -348,7 +348,7 @@ def test_a_text_is_long_enough_exactly_if_both_splits_hold_a_window(context_leng
             windows(val_ids, context_length)
 
 
-def test_tiny_shakespeare_splits_as_everywhere(data_file):
+def test_tiny_shakespeare_has_the_usual_split(data_file):
     text = load_text(str(data_file("text/tinyshakespeare.txt")))
     train, validation = split(text)
     assert (len(train), len(validation), len(set(text))) == (1_003_854, 111_540, 65)
@@ -358,7 +358,7 @@ def test_tiny_shakespeare_splits_as_everywhere(data_file):
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=40))
-def test_bigram_counts_and_their_closed_form(ids):
+def test_bigram_model_has_the_counted_probabilities(ids):
     counts = count_bigrams(torch.tensor(ids), 4)
     pairs = Counter(itertools.pairwise(ids))
     assert all(counts[a, b] == pairs[a, b] for a in range(4) for b in range(4))

@@ -1,4 +1,4 @@
-"""Lets the tests import the oracle that stands beside them (pytest's importlib mode adds no folder to the path)."""
+"""Make the helpers in this folder importable: pytest's importlib mode adds no folder to the path."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Hugging Face's Marian, an independent implementation of the paper, with our weights."""
+"""Hugging Face's Marian, an independent implementation of the paper, with the same weights."""
 
 import torch
 from transformer_torch import Transformer, TransformerConfig
 from transformers import MarianConfig, MarianMTModel
 
-PAD, EOS = 0, 2  # Marian begins a target with padding
+PAD, EOS = 0, 2  # Marian starts a target with padding
 
 
 def marian_config(vocab_size, d_model=32, heads=4, layers=2, d_ff=64, max_length=128):
@@ -33,7 +33,7 @@ def marian_config(vocab_size, d_model=32, heads=4, layers=2, d_ff=64, max_length
 
 
 def copy_to_marian(ours, theirs):
-    """Our weights into a Marian of the same sizes."""
+    """Copy the weights of a model into a Marian of the same sizes."""
     own = ours.state_dict()
     state = theirs.state_dict()
 
@@ -73,13 +73,13 @@ def copy_to_marian(ours, theirs):
     ):
         if name in state:
             state[name].copy_(own["embedding.weight"])
-    # Marian writes all sines before all cosines; the positions are data here, so ours are put into both
+    # Marian has all sines before all cosines; its positions are weights, so ours are copied into both stacks
     for stack in ("encoder", "decoder"):
         state[f"model.{stack}.embed_positions.weight"].copy_(ours.positions.table)
 
 
 def marian_pair(vocab_size, seed=0, **sizes):
-    """A Marian and a model of ours with the same random weights."""
+    """A Marian and a Transformer with the same random weights."""
     torch.manual_seed(seed)
     theirs = MarianMTModel(marian_config(vocab_size, **sizes)).eval()
     c = theirs.config

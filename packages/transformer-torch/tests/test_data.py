@@ -1,4 +1,4 @@
-"""Files of text, vocabularies, dates, translators."""
+"""Text files, tokenizers, dates, translators."""
 
 import gzip
 import io
@@ -89,30 +89,30 @@ def test_held_out_pairs_are_a_twentieth_and_not_in_training():
 
 
 @pytest.mark.parametrize("kind", ["characters", "words"])
-def test_a_vocabulary_gives_back_its_lines_and_survives_its_file(tmp_path, kind):
+def test_a_tokenizer_round_trips_its_lines_and_its_file(tmp_path, kind):
     lines = ["der Hund läuft", "der Hund"]
-    vocabulary = build_tokenizer(kind, lines, 100)
-    vocabulary.save(tmp_path)
+    tokenizer = build_tokenizer(kind, lines, 100)
+    tokenizer.save(tmp_path)
     loaded = load_tokenizer(tmp_path)
     for line in lines:
         assert loaded.decode(loaded.encode(line)) == line
-        assert loaded.encode(line) == vocabulary.encode(line)
+        assert loaded.encode(line) == tokenizer.encode(line)
         assert min(loaded.encode(line)) >= 4
     assert UNK_ID in loaded.encode("der Katze")
     assert loaded.decode([1, *loaded.encode("der"), 2, 0]) == "der"
-    assert len(loaded) == len(vocabulary)
+    assert len(loaded) == len(tokenizer)
 
 
 def test_a_small_word_vocabulary_keeps_the_frequent_words():
-    vocabulary = build_tokenizer("words", ["b b b a a c"], 6)
-    assert len(vocabulary) == 6
-    assert vocabulary.encode("a b c") == [5, 4, UNK_ID]
+    tokenizer = build_tokenizer("words", ["b b b a a c"], 6)
+    assert len(tokenizer) == 6
+    assert tokenizer.encode("a b c") == [5, 4, UNK_ID]
     with pytest.raises(ValueError, match="vocab_size"):
         build_tokenizer("words", ["a"], 4)
 
 
 class Bytes:
-    """What `bpe` is asked for, with nothing merged."""
+    """The part of a `bpe` tokenizer that is used, without merges."""
 
     n_vocab = 256
 
@@ -126,23 +126,23 @@ class Bytes:
         return bytes(ids).decode(errors="replace")
 
 
-def test_subwords_stand_after_the_four_signs():
-    vocabulary = SubwordTokenizer(Bytes())
-    assert len(vocabulary) == 260
-    assert vocabulary.encode("é") == [4 + 32, 4 + 195, 4 + 169]
-    assert vocabulary.decode([1, *vocabulary.encode("ein Hund läuft"), 2, 0]) == "ein Hund läuft"
-    assert vocabulary.tokens([1, 4 + 65]) == ["<s>", "A"]
+def test_subword_ids_follow_the_four_special_tokens():
+    tokenizer = SubwordTokenizer(Bytes())
+    assert len(tokenizer) == 260
+    assert tokenizer.encode("é") == [4 + 32, 4 + 195, 4 + 169]
+    assert tokenizer.decode([1, *tokenizer.encode("ein Hund läuft"), 2, 0]) == "ein Hund läuft"
+    assert tokenizer.tokens([1, 4 + 65]) == ["<s>", "A"]
     with pytest.raises(ValueError, match="`vocab_size` must be an integer of at least 260, got 200"):
         SubwordTokenizer.build(["a"], 200)
 
 
-def test_bpe_dropout_splits_each_epoch_in_its_own_way():
-    vocabulary, corpus = SubwordTokenizer(Bytes()), Corpus(["ein Hund läuft", "a" * 40], ["a dog runs", "b"])
-    first, second, again = (corpus.sample(vocabulary, 30, 0.5, seed) for seed in ("7 0", "7 1", "7 0"))
+def test_bpe_dropout_splits_words_differently_in_each_epoch():
+    tokenizer, corpus = SubwordTokenizer(Bytes()), Corpus(["ein Hund läuft", "a" * 40], ["a dog runs", "b"])
+    first, second, again = (corpus.sample(tokenizer, 30, 0.5, seed) for seed in ("7 0", "7 1", "7 0"))
     assert first == again != second
     assert all(src[-1] == tgt[-1] == 2 and tgt[0] == 1 for src, tgt in first)
     # without dropout it is the usual split
-    assert corpus.sample(vocabulary, 60, 0.0, "7 0") == corpus.encode(vocabulary, 60)
+    assert corpus.sample(tokenizer, 60, 0.0, "7 0") == corpus.encode(tokenizer, 60)
     with pytest.raises(ValueError, match="bpe_dropout"):
         SymbolTokenizer.build(["a"], "").sample("a", 0.1, random.Random(0))
     with pytest.raises(ValueError, match=r"`bpe_dropout` must be 0 with `vocab` = 'words', got 0.1"):
@@ -164,7 +164,7 @@ def test_dates_are_written_as_people_write_them():
     assert "el 4 de marzo de 2021" in found["es"]
 
 
-def test_the_alignment_joins_equal_digits_and_held_out_days_are_apart():
+def test_alignment_joins_equal_digits_and_held_out_days_are_disjoint():
     seen = [{p.iso for p in date_pairs(2000, held_out=held_out)} for held_out in (False, True)]
     assert not seen[0] & seen[1]
     assert all(is_held_out(date.fromisoformat(iso)) for iso in seen[1])
@@ -177,17 +177,17 @@ def test_the_alignment_joins_equal_digits_and_held_out_days_are_apart():
 def tiny_run(folder):
     torch.manual_seed(0)
     corpus = date_corpus(50)
-    vocabulary = build_tokenizer("characters", corpus.src + corpus.tgt, 0)
-    vocabulary.save(folder)
-    config = TransformerConfig(len(vocabulary), 16, 2, 1, 32, max_length=40)
+    tokenizer = build_tokenizer("characters", corpus.src + corpus.tgt, 0)
+    tokenizer.save(folder)
+    config = TransformerConfig(len(tokenizer), 16, 2, 1, 32, max_length=40)
     model = Transformer(config).eval()
     write_json(folder / "config.json", {"data": {}, "model": config.to_dict(), "train": {}})
     write_tensors(folder / "model.safetensors", model.state_dict())
-    return corpus, model, vocabulary
+    return corpus, model, tokenizer
 
 
-def test_a_translator_keeps_the_order_and_does_not_depend_on_company(tmp_path):
-    corpus, model, vocabulary = tiny_run(tmp_path)
+def test_a_translation_does_not_depend_on_its_batch_and_order_is_kept(tmp_path):
+    corpus, model, tokenizer = tiny_run(tmp_path)
     translator = Translator.load(tmp_path)
     lines = [*corpus.src[:9], "", corpus.src[0]]
     for beam in (1, 3):
@@ -195,14 +195,14 @@ def test_a_translator_keeps_the_order_and_does_not_depend_on_company(tmp_path):
         assert together == [translator.translate([line], beam_size=beam)[0] for line in lines]
         blocks = (lines[i : i + 2] for i in range(0, len(lines), 2))
         assert together == [line for block in translator.stream(blocks, beam) for line in block]
-        assert together == Translator(model, vocabulary).translate(lines, beam_size=beam, batch_size=3)
+        assert together == Translator(model, tokenizer).translate(lines, beam_size=beam, batch_size=3)
         assert together[9] == ""
     pool = translator.nbest(lines[:1], beam_size=3)[0]
     assert pool[0][0] == translator.translate(lines[:1], beam_size=3)[0]
     assert 1 < len(pool) <= 3
 
 
-def test_a_translator_gives_the_attention_of_a_line(tmp_path):
+def test_a_translator_returns_the_attention_of_a_line(tmp_path):
     corpus, *_ = tiny_run(tmp_path)
     source, target, weights = Translator.load(tmp_path).attention(corpus.src[0], corpus.tgt[0])
     assert "".join(source) == corpus.src[0] + "</s>"
@@ -210,7 +210,7 @@ def test_a_translator_gives_the_attention_of_a_line(tmp_path):
     assert weights["decoder.0.cross_attn"].shape == (2, len(target), len(source))
 
 
-def test_what_does_not_belong_together_is_refused(tmp_path):
+def test_parts_of_different_runs_and_damaged_files_are_refused(tmp_path):
     _, model, _ = tiny_run(tmp_path)
     with pytest.raises(ValueError, match="different runs"):
         Translator(model, SymbolTokenizer.build(["abc"], ""))

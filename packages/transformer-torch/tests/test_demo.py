@@ -1,4 +1,4 @@
-"""The demo as it is shipped: a minute of training, so marked slow."""
+"""The complete demo: a minute of training, so it is marked slow."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def demo(tmp_path_factory):
     return Translator.load(folder / "dates"), done.stdout
 
 
-def test_dates_of_unseen_days_are_read_exactly(demo):
+def test_dates_of_held_out_days_are_read_exactly(demo):
     translator, shown = demo
     right = int(shown.splitlines()[-1].split(" of 500")[0])
     assert right >= 495
@@ -28,8 +28,8 @@ def test_dates_of_unseen_days_are_read_exactly(demo):
     assert sum(f == p.iso for f, p in zip(found, pairs, strict=True)) >= 495
 
 
-def test_cross_attn_points_at_the_digit_that_is_written(demo):
-    """At least 90 % of the digits that stand in source and output: the attention's maximum is on that very digit."""
+def test_cross_attention_is_on_the_digit_that_is_generated(demo):
+    """For at least 90 % of the digits in both source and output, the maximum of the attention is on that digit."""
     translator, _ = demo
     hits = total = 0
     for pair in date_pairs(200, seed=3, held_out=True):

@@ -1,4 +1,4 @@
-"""Search: with the cache as without, and by beam as by trying everything."""
+"""Decoding with the cache matches decoding without; beam search matches exhaustive search."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def model_of(vocab=12, **options):
     sizes = {"d_model": 16, "n_heads": 2, "n_layers": 2, "d_ff": 24, "dropout": 0.0, "max_length": 64}
     model = Transformer(TransformerConfig(vocab, **{**sizes, **options})).double().eval()
     with torch.no_grad():
-        model.embedding.weight.mul_(3)  # unlike logits, as after training
+        model.embedding.weight.mul_(3)  # logits that differ, as after training
     return model
 
 
@@ -32,7 +32,7 @@ def next_logits(model, cache, tokens):
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "pre"}, {"positions": "learned"}, {"d_k": 3, "d_v": 5}])
-def test_one_token_at_a_time_equals_all_at_once(options):
+def test_cached_decoding_matches_the_full_decoder(options):
     model, beams = model_of(**options), 2
     memory, mask = model.encode(SRC)
     tokens = torch.randint(3, 12, (6, 7), generator=torch.Generator().manual_seed(1))
@@ -47,7 +47,7 @@ def test_one_token_at_a_time_equals_all_at_once(options):
         assert (torch.cat([several, rest], 1) - whole).abs().max() < 1e-12
 
 
-def test_reordered_and_dropped_rows_go_on_with_their_own_past():
+def test_reordered_and_dropped_rows_keep_their_own_cache():
     model = model_of()
     memory, mask = model.encode(SRC)
     tokens = torch.randint(3, 12, (6, 4), generator=torch.Generator().manual_seed(1))
@@ -63,7 +63,7 @@ def test_reordered_and_dropped_rows_go_on_with_their_own_past():
 
 
 @pytest.mark.parametrize(("vocab", "k"), [(5, 3), (64, 1), (640, 1), (641, 5), (8000, 8), (4003, 2)])
-def test_the_fast_topk_are_those_of_topk(vocab, k):
+def test_fast_topk_matches_topk(vocab, k):
     logits = torch.randn(7, vocab, generator=torch.Generator().manual_seed(vocab))
     logits[0, -k:] = 9.0 + torch.arange(k)  # in what is left over beside whole blocks
     logits[1, :k] = 9.0 + torch.arange(k)  # all in one block
@@ -74,7 +74,7 @@ def test_the_fast_topk_are_those_of_topk(vocab, k):
 
 
 @pytest.mark.parametrize(("vocab", "k"), [(5, 2), (640, 4), (4003, 2)])
-def test_topk_logprobs_are_those_of_log_softmax_without_the_forbidden_ids(vocab, k):
+def test_topk_logprobs_match_log_softmax_without_the_forbidden_ids(vocab, k):
     logits = torch.randn(70, vocab, generator=torch.Generator().manual_seed(1))
     logits[0, 1] = 30.0  # a forbidden id that has nearly all of the probability
     expected = logits.log_softmax(-1)
@@ -122,13 +122,13 @@ def greedy_without_cache(model, src, extra):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 8])
-def test_greedy_equals_the_decoder_run_from_scratch_at_every_step(seed):
+def test_greedy_decoding_matches_the_full_decoder_at_every_step(seed):
     model = model_of(seed=seed)
     assert greedy_decode(model, SRC, max_extra_tokens=5) == greedy_without_cache(model, SRC, 5)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3, 8])
-def test_a_beam_of_one_is_greedy(seed):
+def test_beam_size_one_is_greedy_decoding(seed):
     model = model_of(seed=seed)
     assert [pool[0][0] for pool in beam_search(model, SRC, beam_size=1)] == greedy_decode(model, SRC)
 
@@ -158,7 +158,7 @@ def test_a_wide_beam_finds_the_best_of_all_sequences(rule, alpha):
 
 @pytest.mark.parametrize("seed", [1, 5, 8])
 @pytest.mark.parametrize("beam", [1, 4])
-def test_results_depend_neither_on_batch_nor_on_padding(beam, seed):
+def test_results_do_not_depend_on_batch_or_padding(beam, seed):
     model = model_of(seed=seed)
 
     def search(src):
@@ -175,7 +175,7 @@ def test_results_depend_neither_on_batch_nor_on_padding(beam, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 8])  # models that end their sentences
-def test_nbest_is_sorted_distinct_and_scored_as_the_model_scores(seed):
+def test_nbest_is_sorted_distinct_and_scored_by_the_model(seed):
     model = model_of(seed=seed)
     for row, pool in zip(SRC, beam_search(model, SRC, beam_size=4, length_alpha=0.6), strict=True):
         scores = [score for _, score in pool]
@@ -189,7 +189,7 @@ def test_nbest_is_sorted_distinct_and_scored_as_the_model_scores(seed):
             assert score == pytest.approx(whole / ((5 + len(tokens)) / 6) ** 0.6, abs=1e-5)
 
 
-def test_without_an_end_token_the_search_stops_at_input_plus_extra():
+def test_without_an_end_token_decoding_stops_at_source_length_plus_extra():
     model = model_of()
     with torch.no_grad():
         model.embedding.weight[2] = 0  # the end token's logit is zero, others reach above it
@@ -201,7 +201,7 @@ def test_without_an_end_token_the_search_stops_at_input_plus_extra():
     assert all(len(pool) == 2 for pool in pools)  # n-best lists are full
 
 
-def test_the_length_penalties_by_name():
+def test_length_norms_by_name():
     assert float(length_norm_of(torch.tensor(7.0), 0.6, "gnmt")) == pytest.approx(2**0.6)
     assert float(length_norm_of(torch.tensor(7.0), 0.6, "power")) == pytest.approx(7**0.6)
 
@@ -217,7 +217,7 @@ def test_the_length_penalties_by_name():
         ({"max_extra_tokens": 0}, "max_extra_tokens"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_by_name(options, named):
+def test_bad_arguments_of_beam_search_are_named(options, named):
     # or by the annotation, where the suite has the annotations enforced
     with pytest.raises((ValueError, TypeCheckError), match=named):
         beam_search(model_of(), SRC, **options)

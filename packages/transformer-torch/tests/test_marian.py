@@ -1,4 +1,4 @@
-"""Hugging Face's Marian with the same weights: the same logits, the same translations."""
+"""Hugging Face's Marian with the same weights has the same logits and translations."""
 
 import random
 
@@ -26,7 +26,7 @@ def test_logits_equal_hugging_face_marian():
 
 @pytest.fixture(scope="module")
 def trained():
-    """A model that has half learned to copy and to double: its translations end, are unsure, and differ in length."""
+    """A model halfway through learning to copy and double: translations end, are uncertain, and differ in length."""
     rng = random.Random(0)
 
     def pair():
@@ -44,7 +44,7 @@ def trained():
 
 
 def generated(theirs, src, **options):
-    """What Hugging Face's generate returns, without begin, end and padding."""
+    """The output of Hugging Face's generate without begin, end and padding."""
     out = theirs.generate(src, attention_mask=(src != PAD).long(), max_length=src.size(1) + 51, **options)
     return [[t for t in row[1:].tolist() if t not in (PAD, EOS)] for row in out]
 

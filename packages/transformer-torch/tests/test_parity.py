@@ -1,4 +1,4 @@
-"""Equal to independent implementations, forward and backward."""
+"""Results match independent implementations, forward and backward."""
 
 import json
 
@@ -28,7 +28,7 @@ def random_torch_transformer(norm_first):
 
 
 def their_logits(theirs, embedding, src, tgt):
-    """torch.nn.Transformer as its users put it to work."""
+    """torch.nn.Transformer as users call it."""
     pe = sinusoids(16, 16)
     padding = src == 0
     x, y = (embedding(ids) * 4.0 + pe[: ids.size(1)] for ids in (src, tgt))
@@ -41,7 +41,7 @@ def their_logits(theirs, embedding, src, tgt):
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")  # torch says so of every pre-norm model
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_logits_and_all_gradients_equal_torch_nn_transformer(norm_first):
+def test_logits_and_all_gradients_match_torch_nn_transformer(norm_first):
     theirs, embedding = random_torch_transformer(norm_first)
     ours = Transformer.from_torch(theirs, embedding, max_length=16).train()
     expected = their_logits(theirs, embedding, SRC, TGT[:, :-1])
@@ -60,7 +60,7 @@ def test_logits_and_all_gradients_equal_torch_nn_transformer(norm_first):
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_to_torch_and_back_is_the_same_model(norm):
+def test_to_torch_and_back_returns_the_same_model(norm):
     config = TransformerConfig(13, 16, 4, 2, 32, 0.0, norm=norm, max_length=16)
     model = Transformer(config).double().eval()
     back = Transformer.from_torch(model.to_torch(), model.embedding, max_length=16)
@@ -127,7 +127,7 @@ def test_layer_norm_eps_survives_both_conversions(eps):
     assert torch.equal(again(SRC, TGT), ours(SRC, TGT))
 
 
-def test_the_recorded_transformer_in_float64(golden_file):
+def test_recorded_float64_transformer(golden_file):
     golden = np.load(golden_file("transformer_f64_a.npz"))
     about = json.loads(str(golden["meta"]))
     config = TransformerConfig(
@@ -153,7 +153,7 @@ def test_the_recorded_transformer_in_float64(golden_file):
 # ---------------------------------------------------------------------------------------------- parts
 
 
-def test_the_fast_kernels_equal_their_equations():
+def test_fast_kernels_match_their_equations():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 5, 16, generator=generator, dtype=torch.float64, requires_grad=True)
     norm = LayerNorm(16).double()
@@ -182,7 +182,7 @@ def test_attention_is_equation_1_by_hand():
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.1, 0.4])
-def test_label_smoothing_equals_torch(eps):
+def test_label_smoothing_matches_torch(eps):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 4, 9, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([[1, 2, 3, 0], [4, 0, 0, 0], [8, 7, 6, 5]])
@@ -195,7 +195,7 @@ def test_label_smoothing_equals_torch(eps):
 
 
 def distribution(mode, eps, vocab, target, pad):
-    """Each mode's target distribution, written down as its own source does."""
+    """The target distribution of each mode, as its source defines it."""
     if mode == "annotated":  # spread over all but the target and padding
         q = torch.full((vocab,), eps / (vocab - 2), dtype=torch.float64)
         q[target], q[pad] = 1 - eps, 0.0
@@ -210,7 +210,7 @@ def distribution(mode, eps, vocab, target, pad):
 
 @pytest.mark.parametrize("mode", ["torch", "fairseq", "annotated"])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
-def test_each_label_smoothing_is_the_cross_entropy_of_its_distribution(mode, eps):
+def test_label_smoothing_is_the_cross_entropy_of_its_target_distribution(mode, eps):
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([1, 0, 2, 6, 4])
@@ -226,7 +226,7 @@ def test_each_label_smoothing_is_the_cross_entropy_of_its_distribution(mode, eps
     assert (a - b).abs().max() < 1e-12
 
 
-def test_label_smoothing_equals_the_recorded_values(golden_file):
+def test_label_smoothing_matches_recorded_values(golden_file):
     cases = json.loads(golden_file("label_smoothing_a.json").read_text())["cases"]
     assert cases
     for case in cases:
@@ -244,7 +244,7 @@ def test_label_smoothing_equals_the_recorded_values(golden_file):
 
 @pytest.mark.parametrize("mode", ["torch", "fairseq", "annotated"])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
-def test_the_loss_in_blocks_equals_projection_and_loss(mode, eps):
+def test_chunked_loss_matches_projection_and_loss(mode, eps):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(7, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 6, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -265,8 +265,8 @@ def test_parameter_counts_of_table_3():
         counts = {row: Transformer(TransformerConfig.table3(row, 37_000)).num_parameters() for row in TABLE_3}
     assert counts["base"] == 63_082_496
     assert counts["big"] == 214_245_376
-    # millions as printed in Table 3, beside the base model's 65: differences, for they do not depend on the vocabulary,
-    # which is only "about 37,000"
+    # millions as printed in Table 3; compared as differences from the base model's 65, because those do not depend on
+    # the vocabulary, which is only "about 37,000"
     printed = {"B16": 58, "B32": 60, "C2": 36, "C4": 50, "C8": 80, "C1024ff": 53, "C4096ff": 90}
     for row, millions in printed.items():
         assert abs((counts[row] - counts["base"]) / 1e6 - (millions - 65)) < 1, row

@@ -1,4 +1,4 @@
-"""What has to hold for every input."""
+"""Properties that hold for every input."""
 
 import random
 
@@ -33,7 +33,7 @@ ids = st.lists(st.integers(3, 19), min_size=1, max_size=9)
 
 @FAST
 @given(src=ids, tgt=ids, later=ids, variant=st.sampled_from(sorted(VARIANTS)))
-def test_no_position_sees_a_later_one(src, tgt, later, variant):
+def test_no_position_attends_to_a_later_one(src, tgt, later, variant):
     model = VARIANTS[variant]
     source = torch.tensor([src])
     short, long = model(source, torch.tensor([tgt])), model(source, torch.tensor([tgt + later]))
@@ -49,7 +49,7 @@ def test_padding_changes_nothing(src, tgt, padding, variant):
     assert (alone - padded[:, : len(tgt)]).abs().max() < 1e-12
 
 
-def test_every_earlier_token_and_every_source_token_counts():
+def test_every_earlier_token_and_every_source_token_matters():
     model, src, tgt = VARIANTS["post"], torch.tensor([[5, 6, 7]]), torch.tensor([[1, 8, 9]])
     last = model(src, tgt)[0, -1]
     for changed in range(3):
@@ -96,7 +96,7 @@ def test_every_target_distribution_sums_to_one(mode, eps, vocab):
     assert abs(right + other * (vocab - 2) + padding - 1) < 1e-12
 
 
-def test_label_smoothing_of_padding_alone_is_zero_even_where_logits_are_infinite():
+def test_label_smoothing_of_padding_only_is_zero_even_for_infinite_logits():
     logits = torch.full((2, 5), float("inf"), requires_grad=True)
     loss = LabelSmoothing()(logits, torch.tensor([0, 0]))
     assert float(loss.detach()) == 0.0
@@ -105,7 +105,7 @@ def test_label_smoothing_of_padding_alone_is_zero_even_where_logits_are_infinite
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_dropout_stands_where_section_5_4_puts_it(monkeypatch, norm):
+def test_dropout_is_where_section_5_4_puts_it(monkeypatch, norm):
     """After both embeddings and each sub-layer, and nowhere else: 2 + 2 * n + 3 * n calls."""
     model = model_of(norm, dropout=0.5).train()
     seen = []
@@ -121,7 +121,7 @@ def test_dropout_stands_where_section_5_4_puts_it(monkeypatch, norm):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_dropout_drops_each_element_by_itself_and_keeps_the_mean(p):
+def test_dropout_is_independent_per_element_and_keeps_the_mean(p):
     torch.manual_seed(0)
     x = torch.ones(1000, 301, dtype=torch.float64, requires_grad=True)
     out = dropout(x, p, True)
@@ -130,8 +130,8 @@ def test_dropout_drops_each_element_by_itself_and_keeps_the_mean(p):
     # five standard deviations of a mean of independent coins; rows and columns too
     for fraction, n in ((dropped.double().mean(), dropped.numel()), (dropped.double().mean(0), 1000)):
         assert float((fraction - p).abs().max()) < 5 * (p * (1 - p) / n) ** 0.5
-    neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean()
-    assert abs(float(neighbours) - p * p) < 5 * (p * p / dropped.numel()) ** 0.5
+    adjacent = (dropped[:, 1:] & dropped[:, :-1]).double().mean()
+    assert abs(float(adjacent) - p * p) < 5 * (p * p / dropped.numel()) ** 0.5
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())
     assert not torch.equal(dropout(x, p, True), out)
@@ -145,7 +145,7 @@ def test_dropout_drops_each_element_by_itself_and_keeps_the_mean(p):
     budget=st.integers(1, 200),
     seed=st.integers(0, 5),
 )
-def test_batches_hold_each_pair_once_and_keep_to_the_budget(lengths, budget, seed):
+def test_batches_hold_each_pair_once_and_respect_the_token_limit(lengths, budget, seed):
     pairs = [([5] * s, [5] * t) for s, t in lengths]
     batches = token_batches(pairs, budget, random.Random(seed))
     assert sorted(i for batch in batches for i in batch) == list(range(len(pairs)))

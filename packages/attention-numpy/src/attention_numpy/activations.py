@@ -52,10 +52,13 @@ class Activation:
 
     def _apply(self, function: Function, x: Array) -> Array:
         check_float("x", x)
+        wide = np.atleast_1d(x.astype(np.float32) if x.dtype == np.float16 else x)
+        with np.errstate(invalid="ignore"):  # inf - inf, inf / inf and 0 * inf are NaN, as in torch
+            y = function(wide)
         if x.dtype == np.float16:
             with np.errstate(over="ignore"):
-                return function(x.astype(np.float32)).astype(np.float16)
-        return function(x)
+                y = y.astype(np.float16)
+        return y.reshape(x.shape)
 
 
 def _like(x: Array, number: float) -> Array:

@@ -11,12 +11,14 @@ from attention_numpy._common.errors import invalid
 FLOATS = (np.float16, np.float32, np.float64)
 
 
-def check_float(name: str, x: object) -> None:
-    """Raise ValueError unless x is a float16, float32 or float64 array."""
+def check_float(name: str, x: object, least_axes: int = 0) -> None:
+    """Raise ValueError unless x is a float16, float32 or float64 array of at least `least_axes` axes."""
     if not isinstance(x, np.ndarray) or x.dtype not in FLOATS:
         raise ValueError(
             f"`{name}` must be a float16, float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
         )
+    if x.ndim < least_axes:
+        raise invalid(name, f"have at least {least_axes} axis", x.shape)
 
 
 def check_mask(mask: object, shape: tuple[int, ...]) -> None:

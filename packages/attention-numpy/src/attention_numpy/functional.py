@@ -22,7 +22,7 @@ def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Ar
     A row whose every element is masked has the sum 0; it yields zeros instead of 0 / 0. float16 is computed in float32.
     Raises: ValueError unless x is a float array and the mask is boolean.
     """
-    check_float("x", x)
+    check_float("x", x, least_axes=1)
     if mask is not None:
         check_mask(mask, x.shape)
     if x.dtype == np.float16:
@@ -42,7 +42,8 @@ def softmax(x: Array, mask: Array | None = None, out: Array | None = None) -> Ar
     if not safe:
         shift = z.max(-1, keepdims=True)
         shift[np.isneginf(shift)] = 0  # a row with nothing to attend to: -inf - (-inf) would be NaN
-        z -= shift
+        with np.errstate(over="ignore"):  # a difference beyond the dtype becomes -inf, whose exp is 0
+            z -= shift
     np.exp(z, out=z)
     # the sum as a matmul with ones: several times faster than z.sum(-1) on short rows
     total = (z.reshape(-1, z.shape[-1]) @ np.ones(z.shape[-1], z.dtype)).reshape(*z.shape[:-1], 1)
@@ -67,8 +68,12 @@ def log_softmax(x: Array) -> Array:
     The logarithm of a softmax would be -inf where p underflows; this logarithm is taken of a sum that is at least 1.
     Raises: ValueError unless x is a float array.
     """
-    check_float("x", x)
-    z: Array = x - x.max(-1, keepdims=True)
+    check_float("x", x, least_axes=1)
+    if x.dtype == np.float16:
+        with np.errstate(over="ignore"):
+            return log_softmax(x.astype(np.float32)).astype(np.float16)
+    with np.errstate(over="ignore"):
+        z: Array = x - x.max(-1, keepdims=True)
     z -= np.log(np.exp(z).sum(-1, keepdims=True))
     return z
 
@@ -110,6 +115,8 @@ def erf(x: Array) -> Array:
     check_float("x", x)
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
+    if x.ndim == 0:
+        return erf(x[None]).reshape(())
     a = np.fmin(np.abs(x), x.dtype.type(_REACH))  # fmin: NaN must not become an index
     nearest = np.rint(a / x.dtype.type(_STEP)).astype(np.intp)
     h = a - nearest.astype(x.dtype) * x.dtype.type(_STEP)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from attention_numpy._common.errors import check_fraction, check_integer
+from attention_numpy._common.errors import check_fraction, check_integer, check_not_negative
 from attention_numpy.checks import check_gradient, check_ids, check_input
 from attention_numpy.functional import scatter_rows
 from attention_numpy.module import Array, DType, Module, Parameter
@@ -128,6 +128,7 @@ class LayerNorm(Module):
     def __init__(self, d_model: int, *, eps: float = 1e-5, dtype: DType = np.float32) -> None:
         super().__init__()
         check_integer("d_model", d_model, 1)
+        check_not_negative("eps", eps)
         self.weight = Parameter(np.ones(d_model, dtype))
         self.bias = Parameter(np.zeros(d_model, dtype))
         self.eps = eps
@@ -137,18 +138,32 @@ class LayerNorm(Module):
         gamma = self.weight.data
         check_input("x", x, gamma.dtype, len(gamma))
         rows = x.reshape(-1, len(gamma))
-        x_hat: Array = rows - rows[:, :1]
-        # means as matmuls with a constant vector: several times faster than mean(-1)
-        x_hat -= (x_hat @ np.full(len(gamma), 1 / len(gamma), x.dtype))[:, None]
-        inverse_std = np.vecdot(x_hat, x_hat)  # sums of squares
-        inverse_std /= len(gamma)
-        inverse_std += x.dtype.type(self.eps)
-        np.reciprocal(np.sqrt(inverse_std, out=inverse_std), out=inverse_std)
-        x_hat *= inverse_std[:, None]
+        x_hat, inverse_std = self._normalized(rows, self.eps)
+        if not (inverse_std > 0).all():  # a difference or a sum of squares overflowed: scale those rows to at most 1
+            wrong = ~(inverse_std > 0)
+            scale = np.abs(rows[wrong]).max(1)
+            scale[~np.isfinite(scale)] = 1
+            x_hat[wrong], inverse = self._normalized(rows[wrong] / scale[:, None], self.eps / scale / scale)
+            inverse_std[wrong] = inverse / scale
         self.save_for_backward(x_hat, inverse_std, x.shape)
         y: Array = x_hat * gamma
         y += self.bias.data
         return y.reshape(x.shape)
+
+    @staticmethod
+    def _normalized(rows: Array, eps: float | Array) -> tuple[Array, Array]:
+        """Return x_hat and 1 / std of rows (positions, d_model). 1 / std is 0 where the squares overflow."""
+        d_model = rows.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            x_hat: Array = rows - rows[:, :1]
+            # means as matmuls with a constant vector: several times faster than mean(-1)
+            x_hat -= (x_hat @ np.full(d_model, 1 / d_model, rows.dtype))[:, None]
+            inverse_std = np.vecdot(x_hat, x_hat)  # sums of squares
+            inverse_std /= d_model
+            inverse_std += np.asarray(eps, rows.dtype)
+            np.reciprocal(np.sqrt(inverse_std, out=inverse_std), out=inverse_std)
+            x_hat *= inverse_std[:, None]
+        return x_hat, inverse_std
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y to that of x, both (..., d_model)."""

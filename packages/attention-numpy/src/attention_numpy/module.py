@@ -33,6 +33,10 @@ class Parameter:
     """
 
     def __init__(self, data: Array) -> None:
+        if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"a parameter must be a float32 or float64 array, got {getattr(data, 'dtype', type(data).__name__)}"
+            )
         self._data = data
         self._grad: Array = np.zeros_like(data)
         self._in_vector = False

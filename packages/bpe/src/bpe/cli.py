@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from bpe._common.cli import Presets, run, say
-from bpe._common.progress import Progress
 from bpe.command_helpers import (
     STREAM,
     Engine,
+    byte_progress,
     check_not_swallowed,
     open_tokenizer,
     parse_pattern,
@@ -122,7 +122,7 @@ class Count:
                 parse_pattern(self.pattern),
                 self.special_tokens,
                 workers=self.workers,
-                compiled=choose_engine(self.engine) == "numba",
+                compiled=choose_engine(self.engine, kernel="count") == "numba",
                 progress=lambda done, total: progress("count", done, total),
             )
         with output(self.out) as path:
@@ -166,28 +166,21 @@ class Encode:
         check_output(out, "a token file", inputs)
         if out != STREAM:
             check_output(description_of(out), "a description of a token file", inputs)
-        done = 0
-        with Progress(size, unit="B") as progress:
-
-            def advance(count: int) -> None:
-                nonlocal done
-                done += count
-                progress.update(done)
-
+        with byte_progress(size) as progress:
             try:
                 about = write_ids(
                     tokenizer,
                     self.file,
                     out,
                     num_threads=self.num_threads,
-                    progress=advance,
+                    progress=progress.advance,
                     allowed_special="all" if self.special == "allow" else frozenset(),
                     disallowed_special=() if self.special == "text" else "all",
                 )
             except ValueError as error:
                 hint, python, _ = str(error).partition("Pass allowed_special")
                 raise ValueError(f"{hint}Use --special allow or --special text" if python else hint) from None
-        ratio = done / max(1, about["tokens"])
+        ratio = progress.count / max(1, about["tokens"])
         bits = 16 if about["dtype"] == "<u2" else 32
         report(out, f"{out}: {about['tokens']:,} ids, uint{bits}, {ratio:.2f} bytes of text per id")
 
@@ -289,9 +282,7 @@ class Convert:
 
     def __call__(self) -> None:
         """Convert, and print the names of the files."""
-        import tempfile
-
-        from bpe.outputs import check_output, output
+        from bpe.outputs import check_export, check_output, output
 
         tokenizer = open_tokenizer(self.source, "python", self.pattern)
         if self.to == "native":
@@ -300,11 +291,7 @@ class Convert:
                 tokenizer.save(path)
             report(self.out, str(self.out))
             return
-        inputs = sorted(Path(self.source).iterdir()) if Path(self.source).is_dir() else [self.source]
-        with tempfile.TemporaryDirectory() as folder:  # which files there will be, and whether it works at all
-            names = [path.name for path in tokenizer.export(folder, self.to)]
-        for name in names:
-            check_output(self.out / name, "a tokenizer file", inputs)
+        check_export(tokenizer, self.out, self.to, Path(self.source))
         print(*tokenizer.export(self.out, self.to), sep="\n")
 
 
@@ -330,6 +317,23 @@ class Demo:
             print(line)
 
 
+@dataclass
+class Warm:
+    """Compile the kernels of the numba engine ahead of time, such as while building a container image.
+
+    Example: bpe warm
+    """
+
+    def __call__(self) -> None:
+        """Compile, and print the files."""
+        from bpe.engines.base import choose_engine
+        from bpe.fast.aot import warm_up
+
+        choose_engine("numba")
+        for path in warm_up():
+            print(path or "compiled, but no folder can store the result: set NUMBA_CACHE_DIR")
+
+
 COMMANDS: dict[str, type | Presets] = {
     "train": Train,
     "encode": Encode,
@@ -338,6 +342,7 @@ COMMANDS: dict[str, type | Presets] = {
     "inspect": Inspect,
     "convert": Convert,
     "demo": Demo,
+    "warm": Warm,
 }
 
 

@@ -95,3 +95,16 @@ def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
         yield progress
     finally:
         close()
+
+
+class ByteProgress(Progress):
+    """Progress in bytes that is advanced by increments."""
+
+    def advance(self, count: int) -> None:
+        """Add bytes that were done since the last call."""
+        self.update(self.count + count)
+
+
+def byte_progress(total: int | None) -> ByteProgress:
+    """Return progress in bytes; total: None if it is unknown."""
+    return ByteProgress(total, unit="B")

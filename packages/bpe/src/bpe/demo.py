@@ -23,7 +23,7 @@ def demo(vocab_size: int, engine: EngineName, text: str, *, color: bool = False)
     texts = documentation()
     size = sum(len(t.encode()) for t in texts)
     yield f"Corpus: {len(texts)} topics of Python's documentation, {size:,} bytes."
-    counts = count_texts(texts, "gpt2", compiled=choose_engine(engine) == "numba")
+    counts = count_texts(texts, "gpt2", compiled=choose_engine(engine, kernel="count") == "numba")
     pretokens = sum(counts.counts.values())
     yield f"GPT-2's pattern splits it into {pretokens:,} pre-tokens, {len(counts):,} of them distinct."
     tokenizer = train_from_counts(counts, vocab_size=vocab_size, engine=engine)

@@ -9,8 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from bpe._common.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from bpe.tokenizer import Tokenizer
 
 STDOUT = Path("-")
 
@@ -53,6 +57,17 @@ def check_output(out: Path, kind: str, inputs: Sequence[Path | str]) -> None:
         same = KINDS[kind](start)
     if start and not same:
         raise ValueError(f"{out}: exists and is not {kind}. Choose another --out, or delete it first")
+
+
+def check_export(
+    tokenizer: Tokenizer, folder: Path, format: Literal["huggingface", "openai", "tiktoken"], source: Path
+) -> None:
+    """Raise ValueError if exporting would destroy the source or a file of another kind, or cannot be done."""
+    inputs = sorted(source.iterdir()) if source.is_dir() else [source]
+    with tempfile.TemporaryDirectory() as trial:
+        names = [path.name for path in tokenizer.export(trial, format)]
+    for name in names:
+        check_output(folder / name, "a tokenizer file", inputs)
 
 
 @contextmanager

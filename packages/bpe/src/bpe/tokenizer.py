@@ -55,14 +55,14 @@ class Tokenizer(Encoding, Decoding):
         names = dict(special_tokens or {})
         special.check_names(names)
         check_ranks(ranks, names)
-        self._set(dict(ranks), check_pattern(pattern), names, choose_engine(engine))
+        self._set(dict(ranks), check_pattern(pattern), names, engine)
 
     def _set(
         self,
         ranks: dict[bytes, int],
         pattern: str | None,
         special_tokens: Mapping[str, int],
-        engine: Literal["python", "numba"],
+        engine: EngineName,
     ) -> None:
         """Set the attributes, which are read-only from then on."""
         self.__dict__.update(
@@ -70,12 +70,14 @@ class Tokenizer(Encoding, Decoding):
             pattern=pattern,
             special_tokens=dict(special_tokens),
             special_tokens_set=frozenset(special_tokens),
-            engine=engine,
+            engine=choose_engine(engine),
+            _requested_engine=engine,
             _any_special=special.finder(frozenset(special_tokens)) if special_tokens else None,
         )
 
     engine: Literal["python", "numba"]
     """The engine in use."""
+    _requested_engine: EngineName
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: encoding would keep the old value, and `save` would write the new one."""
@@ -83,7 +85,9 @@ class Tokenizer(Encoding, Decoding):
 
     @cached_property
     def _engine(self) -> Engine:  # type: ignore[override]
-        return make_engine(self.engine, self.ranks, self.pattern)
+        engine = make_engine(self._requested_engine, self.ranks, self.pattern)
+        self.__dict__["engine"] = engine.name  # python, if numba was requested by `auto` and does not work
+        return engine
 
     @classmethod
     def from_merges(
@@ -151,8 +155,8 @@ class Tokenizer(Encoding, Decoding):
         both = {**self.special_tokens, **new}
         check_ranks(self.ranks, both)
         other = object.__new__(type(self))  # shares the vocabulary and the engine, which __init__ would build again
-        other._set(self.ranks, self.pattern, both, self.engine)
-        other.__dict__["_engine"] = self._engine
+        other._set(self.ranks, self.pattern, both, self._requested_engine)
+        other.__dict__.update(_engine=self._engine, engine=self.engine)
         return other
 
     # ------------------------------------------------------------------------------- the vocabulary
@@ -196,7 +200,7 @@ class Tokenizer(Encoding, Decoding):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the vocabulary and the settings; the engine is built again where it is needed."""
-        return _unpickled, (type(self), self.ranks, self.pattern, self.special_tokens, self.engine)
+        return _unpickled, (type(self), self.ranks, self.pattern, self.special_tokens, self._requested_engine)
 
 
 def _unpickled(
@@ -204,7 +208,7 @@ def _unpickled(
     ranks: dict[bytes, int],
     pattern: str | None,
     special_tokens: dict[str, int],
-    engine: Literal["python", "numba"],
+    engine: EngineName,
 ) -> Tokenizer:
     tokenizer = object.__new__(kind)  # its parts were checked when it was built
     available = engine if compiled_available() else "python"  # another machine may lack numba

@@ -23,7 +23,8 @@ from lets_build_gpt.model import Model
 from lets_build_gpt.optim import make_optimizers, set_learning_rate
 from lets_build_gpt.tokenizer import CharTokenizer
 
-MAX_LOG_LINES = 200  # of training losses in metrics.jsonl, however long the run
+LOG_LINES = 200  # lines of metrics.jsonl for a run of up to 10,000 steps
+MAX_LOG_EVERY = 50  # steps between two lines of a longer run
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ class Trainer:
         return self.state.step % every == 0 or self.state.step == self.config.steps
 
     def _log_due(self) -> bool:
-        return self._due(-(-self.config.steps // MAX_LOG_LINES)) or self._due(self.config.eval_every)
+        log_every = min(-(-self.config.steps // LOG_LINES), MAX_LOG_EVERY)
+        return self._due(log_every) or self._due(self.config.eval_every)
 
     def _diverged(self, what: str, value: float, step: int) -> DivergenceError:
         kept = (

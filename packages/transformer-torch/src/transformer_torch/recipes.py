@@ -30,7 +30,7 @@ class DataConfig:
     vocab: TokenizerKind = "subwords"
     """Tokens, one vocabulary for both languages, learned from the training text; subwords need dlpapers-bpe."""
     bpe_dropout: float = 0.0
-    """Probability of skipping a BPE merge in the training text, sampled anew in each epoch (1910.13267)."""
+    """Probability of skipping a BPE merge in the training text, new in each epoch (1910.13267)."""
 
     def __post_init__(self) -> None:
         check_choice("vocab", self.vocab, ("characters", "words", "subwords"))

@@ -42,7 +42,7 @@ function fromAddress() {
   };
   oneOf("direction", ["out", "in"]); oneOf("scale", ["full", "head", "token"]); oneOf("power", [1, 0.5, 0.25]);
   oneOf("sort", ["layer", ...Object.keys(KINDS)]); oneOf("theme", ["auto", "light", "dark"]);
-  whole("layer", 0, layers - 1); whole("head", MEAN, heads - 1);
+  whole("layer", 0, layers - 1); whole("head", heads > 1 ? MEAN : 0, heads - 1);
   whole("token", 0, (found.direction === "in" ? nKeys : nQueries) - 1);
   return found;
 }
@@ -182,7 +182,7 @@ function makeTokens(parent, names, direction) {
     token.type = "button";
     token.className = "token";
     token.textContent = name;
-    const take = () => { if (crossed && state.direction !== direction) { state.direction = direction; state.pinned = false; showHead(); } };
+    const take = () => { if (crossed) turn(direction); };
     token.addEventListener("pointerenter", event => { if (event.pointerType === "mouse") { take(); point(i); } });
     token.addEventListener("focus", () => { if (token.matches(":focus-visible")) { take(); point(i); toAddress(); } });
     token.addEventListener("click", () => { take(); pin(i); });
@@ -198,16 +198,27 @@ const keyTokens = crossed ? makeTokens(element("keys"), keys, "in") : queryToken
 element("keys-part").hidden = !crossed;
 element("queries-name").textContent = crossed ? "Queries" : "Tokens";
 element("queries").setAttribute("aria-label", crossed ? "Queries" : "Tokens");
-let pinned = state.pinned ? state.token : null;
+let pinned = fromState(); // the token that a click has pinned, and the direction in which it is shown
+function fromState() { return state.pinned ? { token: state.token, direction: state.direction } : null; }
 
+/** Show what tokens attend to ("out") or what attends to them ("in"). */
+function turn(direction) {
+  if (state.direction === direction) return;
+  state.direction = direction;
+  if (state.scale === "token") showAll(); else showHead();
+}
 function point(token) { state.token = token; showToken(); }
 function pin(token) {
-  pinned = pinned === token ? null : token;
+  const same = pinned !== null && pinned.token === token && pinned.direction === state.direction;
+  pinned = same ? null : { token, direction: state.direction };
   state.pinned = pinned !== null;
   point(token);
   toAddress();
 }
-function leave() { if (pinned !== null && pinned < sources().length) point(pinned); toAddress(); }
+function leave() {
+  if (pinned !== null) { turn(pinned.direction); point(pinned.token); }
+  toAddress();
+}
 function choose(layer, head) {
   state.layer = (layer + layers) % layers;
   state.head = head === MEAN ? MEAN : (head + heads) % heads;
@@ -251,7 +262,7 @@ function showToken() {
   keyTokens.forEach((one, k) => one.classList.toggle("left-out", leftOut(k)));
   from[token].classList.add("from");
   from[token].tabIndex = 0;
-  if (pinned !== null && from[pinned]) from[pinned].classList.add("pinned");
+  if (pinned !== null && pinned.direction === state.direction) from[pinned.token].classList.add("pinned");
   const sum = row.reduce((a, b) => a + b, 0), verb = outward() ? "attends to" : "is attended to by";
   element("from").textContent = `${capital(headName(layer, head))}: ${named(sources()[token], token)} ${verb}` + (sum > 0 ? "" : " nothing");
   const order = row.map((_, i) => i).filter(i => row[i] > 0).sort((a, b) => row[b] - row[a] || a - b).slice(0, 10);
@@ -524,7 +535,7 @@ for (const box of [element("queries"), element("keys")]) {
 }
 addEventListener("hashchange", () => {
   Object.assign(state, DEFAULTS, fromAddress());
-  pinned = state.pinned ? state.token : null;
+  pinned = fromState();
   applyTheme(); makeThumbnails(); showAll(); scrollToToken();
 });
 let waiting = 0;

@@ -1,4 +1,5 @@
-"""Which paper this package implements."""
+"""The paper that this package implements."""
+# Replace: nothing. `nox -s new` wrote this file.
 
 from __future__ import annotations
 
@@ -7,15 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper: its title, the year it appeared, its arXiv number."""
+    """A paper: title, year, and the address where it can be read."""
 
     title: str
     year: int
-    arxiv: str
+    url: str | None = None
 
     def citation(self) -> str:
-        """One line that names the paper and where it is read."""
-        return f"{self.title} ({self.year}). https://arxiv.org/abs/{self.arxiv}"
+        """Return title, year and address on one line.
+
+        >>> Paper("A Paper", 2017, "https://arxiv.org/abs/1706.03762").citation()
+        'A Paper (2017). https://arxiv.org/abs/1706.03762'
+        """
+        return f"{self.title} ({self.year})." + (f" {self.url}" if self.url else "")
 
 
-PAPER = Paper("{{TITLE}}", {{YEAR}}, "{{ARXIV}}")
+PAPER = Paper(
+{{TITLE_PYTHON}}
+    year={{YEAR}},
+    url={{URL_PYTHON}},
+)

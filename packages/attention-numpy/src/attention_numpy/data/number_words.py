@@ -87,7 +87,7 @@ class NumberWords(Task):
 
     def encode(self, text: str) -> Array:
         """Return the source ids. Accepts capitals, hyphens, "and", and a number in digits, with or without commas."""
-        words = text.lower().replace("-", " ").split()
+        words = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()).split()
         if len(words) == 1 and re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+|[0-9]+", words[0]):
             digits = words[0].replace(",", "")
             if len(digits.lstrip("0")) > len(str(LIMIT - 1)):

@@ -6,6 +6,7 @@ An engine turns ordinary text into ids. It knows nothing about special tokens, f
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 EngineName = Literal["auto", "python", "numba"]
 ENGINES = ("auto", "python", "numba")
+_FIX = ". Use engine='python'"
 
 
 class Engine(Protocol):
@@ -55,9 +57,13 @@ def compiled_available() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("numba", "llvmlite"))
 
 
-def choose_engine(engine: str) -> Literal["python", "numba"]:
-    """Return the engine that a name means; `auto` is numba where it is installed.
+_warned = False
 
+
+def choose_engine(engine: str, *, kernel: str | None = None) -> Literal["python", "numba"]:
+    """Return the engine that a name means; `auto` is numba where it is installed and works.
+
+    kernel: also load this compiled kernel, which is needed soon.
     Raises: ValueError for another name, or for `numba` where it is not installed.
     """
     check_choice("engine", engine, ENGINES)
@@ -66,15 +72,43 @@ def choose_engine(engine: str) -> Literal["python", "numba"]:
         raise ValueError(
             "`engine` must be python where numba is not installed, got 'numba'. Install it: pip install numba"
         )
+    if installed and kernel is not None:
+        from bpe.fast.aot import CompilationError, entry_point
+
+        try:
+            entry_point(kernel)
+        except CompilationError as error:
+            if engine == "numba":
+                raise
+            _warn(error)
+            return "python"
     return "numba" if installed else "python"
 
 
-def make_engine(engine: Literal["python", "numba"], ranks: Mapping[bytes, int], pattern: str | None) -> Engine:
-    """Build an engine for a vocabulary (token -> id) and a pattern."""
-    if engine == "python":
-        from bpe.engines.python import PythonEngine
+def make_engine(engine: EngineName, ranks: Mapping[bytes, int], pattern: str | None) -> Engine:
+    """Build an engine for a vocabulary (token -> id) and a pattern.
 
-        return PythonEngine(ranks, pattern)
-    from bpe.engines.numba import NumbaEngine
+    `auto` falls back to the python engine, with one warning, where the compiled engine does not work.
+    """
+    if choose_engine(engine) == "numba":
+        from bpe.engines.numba import NumbaEngine
+        from bpe.fast.aot import CompilationError
+        from bpe.fast.encoder import UnsupportedVocabularyError
 
-    return NumbaEngine(ranks, pattern)
+        try:
+            return NumbaEngine(ranks, pattern)
+        except (CompilationError, UnsupportedVocabularyError) as error:
+            if engine == "numba":
+                raise
+            if isinstance(error, CompilationError):
+                _warn(error)
+    from bpe.engines.python import PythonEngine
+
+    return PythonEngine(ranks, pattern)
+
+
+def _warn(error: Exception) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        logging.getLogger("bpe").warning("%s. Continuing with the python engine", str(error).removesuffix(_FIX))

@@ -58,12 +58,15 @@ NEVER_CALLED = (
 )
 
 DIGEST_BYTES = 32
+
+
+class CompilationError(ValueError):
+    """Raised when the kernels cannot be compiled or loaded, such as with a broken installation of numba."""
+
+
 _lock = threading.Lock()
 _loaded: dict[str, Any] = {}
-
-
-class CompilationError(RuntimeError):
-    """Raised when the kernels cannot be compiled or loaded, such as with a broken installation of numba."""
+_failures: dict[str, CompilationError] = {}
 
 
 def _new_lock() -> None:
@@ -80,12 +83,28 @@ def entry_point(name: str) -> Any:
     if name not in _loaded:
         with _lock:
             if name not in _loaded:
-                program = next(p for p, entries in PROGRAMS.items() if name in entries)
-                try:
-                    _loaded.update(_load(program, _object_code(program)))
-                except Exception as error:  # whatever a broken numba or LLVM raises
-                    raise CompilationError(f"the compiled engine cannot be used: {error}") from error
+                _load_once(next(p for p, entries in PROGRAMS.items() if name in entries))
     return _loaded[name]
+
+
+def _load_once(program: str) -> None:
+    if program in _failures:
+        raise _failures[program]
+    try:
+        _loaded.update(_load(program, _object_code(program)[0]))
+    except Exception as error:  # whatever a broken numba or LLVM raises
+        reason = " ".join(str(error).split())
+        _failures[program] = CompilationError(f"the compiled engine cannot be used: {reason}. Use engine='python'")
+        raise _failures[program] from error
+
+
+def warm_up() -> list[Path | None]:
+    """Compile all kernels if necessary, and return their files; None for one that no folder could store."""
+    paths = []
+    for program in PROGRAMS:
+        entry_point(next(iter(PROGRAMS[program])))
+        paths.append(_object_code(program)[1])
+    return paths
 
 
 def cache_folders() -> Iterator[Path]:
@@ -120,8 +139,8 @@ def _fingerprint() -> str:
     return hashlib.sha256(b"\0".join([*parts, host.encode(), *map(str.encode, versions)])).hexdigest()[:32]
 
 
-def _object_code(program: str) -> bytes:
-    """Return the object file of a program, from a cache folder or compiled now."""
+def _object_code(program: str) -> tuple[bytes, Path | None]:
+    """Return the object file of a program, from a cache folder or compiled now, and where it is stored."""
     name = f"{program}-{_fingerprint()}.o"
     folders = list(cache_folders())
     for folder in folders:
@@ -131,7 +150,7 @@ def _object_code(program: str) -> bytes:
             content = (folder / name).read_bytes()
             digest, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
             if hashlib.sha256(code).digest() == digest:  # a damaged file is compiled again
-                return code
+                return code, folder / name
     message = "compiling the %s for this machine; this happens once and takes some seconds"
     logging.getLogger("bpe").warning(message, program)
     code = _compile(program)
@@ -140,8 +159,8 @@ def _object_code(program: str) -> bytes:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700 if _is_temporary(folder) else 0o777)
             if _is_trusted(folder):
                 write_bytes(folder / name, hashlib.sha256(code).digest() + code)
-                break
-    return code
+                return code, folder / name
+    return code, None
 
 
 def _is_temporary(folder: Path) -> bool:
@@ -176,7 +195,15 @@ def _target() -> Any:
 def _compile(program: str) -> bytes:
     """Return the kernels of a program in one object file, each entry point under its own name."""
     numba: Any = importlib.import_module("numba")
-    functions = importlib.import_module("bpe.fast.kernels").FUNCTIONS
+    disabled = numba.config.DISABLE_JIT  # by $NUMBA_DISABLE_JIT, for debugging other code
+    numba.config.DISABLE_JIT = 0
+    try:
+        return _compiled(program, numba, importlib.import_module("bpe.fast.kernels").FUNCTIONS)
+    finally:
+        numba.config.DISABLE_JIT = disabled
+
+
+def _compiled(program: str, numba: Any, functions: dict[str, Any]) -> bytes:
     llvm = _llvm()
     by_kind = {"u8": numba.uint8, "u32": numba.uint32, "u64": numba.uint64}
     pointer = numba.types.CPointer

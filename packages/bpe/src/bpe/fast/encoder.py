@@ -26,6 +26,10 @@ CHUNK_BYTES = 1 << 20  # characters that a thread encodes in one call: about 10 
 MAX_SHORT_TEXT = BLOCK  # bytes: the ids of such texts fit into an array that each thread owns
 
 
+class UnsupportedVocabularyError(ValueError):
+    """Raised for a vocabulary that the tables of the compiled engine cannot hold; the python engine can."""
+
+
 class EncoderBuffers:
     """The memory of one working thread: its cache of pre-tokens and buffers for one block."""
 
@@ -112,7 +116,7 @@ class EncoderTables:
         """Store the long tokens that no merge forms; the cache of long pre-tokens starts with them."""
         long = np.flatnonzero((is_unmerged == 1) & (lengths > 15))
         if len(long) > 1 << (layout.LONG_BITS - 2) or (lengths[long] > layout.LONGEST).any():
-            raise ValueError(
+            raise UnsupportedVocabularyError(
                 f"the vocabulary must not have many or very long tokens that no merge forms, got {len(long)}. "
                 "Use engine='python'"
             )
@@ -146,7 +150,9 @@ def check_vocabulary(ranks: Mapping[bytes, int]) -> None:
     most = (1 << layout.ID_BITS) - 2
     wrong = [i for i in (min(ranks.values()), max(ranks.values())) if not 0 <= i <= most]
     if wrong:
-        raise ValueError(f"ids must be from 0 to {most} for the compiled engine, got {wrong[0]}. Use engine='python'")
+        raise UnsupportedVocabularyError(
+            f"ids must be from 0 to {most} for the compiled engine, got {wrong[0]}. Use engine='python'"
+        )
 
 
 def keys(tokens: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -55,7 +55,7 @@ def train(
     """
     names = _check(vocab_size, ties, special_tokens, min_frequency, byte_order)
     counting = None if progress is None else lambda done, total: progress("count", done, total)
-    compiled = choose_engine(engine) == "numba"
+    compiled = choose_engine(engine, kernel="count") == "numba"
     counts = count_files(files, pattern, names, workers=workers, compiled=compiled, progress=counting)
     return train_from_counts(
         counts, vocab_size=vocab_size, ties=ties, special_tokens=names, min_frequency=min_frequency,
@@ -82,7 +82,7 @@ def train_from_iterator(
     [258, 100, 258, 97, 99]
     """
     names = _check(vocab_size, ties, special_tokens, min_frequency, byte_order)
-    counts = count_texts(texts, pattern, names, compiled=choose_engine(engine) == "numba")
+    counts = count_texts(texts, pattern, names, compiled=choose_engine(engine, kernel="count") == "numba")
     return train_from_counts(
         counts, vocab_size=vocab_size, ties=ties, special_tokens=names, min_frequency=min_frequency,
         byte_order=byte_order, engine=engine, progress=progress,
@@ -111,7 +111,7 @@ def train_from_counts(
     merging = None if progress is None else lambda done: progress("merge", done, num_merges)
     id_of = bytes.maketrans(order, RAW_BYTE_ORDER)  # byte -> its id
     words = with_ids(counts, id_of) if ties == "ids" else counts  # this rule compares ids, so they must be final
-    if choose_engine(engine) == "numba":
+    if choose_engine(engine, kernel="train") == "numba":
         from bpe import fast
 
         merges = fast.train(words.arrays or words.counts, num_merges, ties, min_frequency, merging)

@@ -45,6 +45,8 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "meta":  # it holds no data
+            raise ValueError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError, TypeError):
         raise invalid("device", "be auto or a device that PyTorch can use on this machine", name) from None

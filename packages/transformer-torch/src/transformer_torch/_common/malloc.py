@@ -13,7 +13,7 @@ SETTINGS = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_P
 def keep_freed_memory() -> bool:
     """Make this process keep the memory that it frees. Returns False where the C library is not glibc.
 
-    By default glibc maps each block above 128 kB anew and unmaps it when it is freed, so every step pays a page fault
+    By default glibc maps each block above 128 kB again and unmaps it when it is freed, so every step pays a page fault
     for each page that it touches. This is a setting of the whole process, whose memory then stays at its peak:
     programs call it before the first large allocation, libraries do not.
     """

@@ -1,4 +1,4 @@
-"""Sides timed in turn, each in a process of its own, as its users run it: A B C A B C …, one call of each a round."""
+"""Time implementations interleaved (A B C A B C …), each in its own process, one call of each per round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlpapers_shared.timing import Comparison, Seconds
 
 
 def serve(make: Callable[[], Callable[[], Any]]) -> None:
-    """A side's process: make it, then call it for each line on stdin; prints CPU, wall, and what it returned."""
+    """Serve one implementation: make it, call it for each line on stdin, print CPU time, wall time, and its result."""
     call = make()
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -22,13 +22,13 @@ def serve(make: Callable[[], Callable[[], Any]]) -> None:
         print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall, answer]), flush=True)
 
 
-def in_turn(script: str, sides: list[list[str]], rounds: int = 5) -> tuple[Comparison, list[Any]]:
-    """Start `script` once for each side's arguments; the first side is ours. One round before is not kept.
+def interleaved(script: str, sides: list[list[str]], rounds: int = 5) -> tuple[Comparison, list[Any]]:
+    """Start `script` once for the arguments of each implementation; the first is ours. Return times and last results.
 
-    Also what each side returned last.
+    A warm-up round comes first.
     """
     processes = []
-    for side in sides:  # one after the other: a model takes twice its memory while it is read
+    for side in sides:  # one after the other, because loading takes twice the memory of a model
         process = subprocess.Popen(
             [sys.executable, script, *side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -40,8 +40,8 @@ def in_turn(script: str, sides: list[list[str]], rounds: int = 5) -> tuple[Compa
     for process in processes:
         process.communicate()
     ours, *others = ([seconds for seconds, _ in column] for column in zip(*taken, strict=True))
-    peers = {" ".join(side): times for side, times in zip(sides[1:], others, strict=True)}
-    return Comparison(ours, peers), [answer for _, answer in taken[-1]]
+    baselines = {" ".join(side): times for side, times in zip(sides[1:], others, strict=True)}
+    return Comparison(ours, baselines), [answer for _, answer in taken[-1]]
 
 
 def _ask(process: subprocess.Popen[str]) -> tuple[Seconds, Any]:

@@ -1,4 +1,4 @@
-"""What ours is timed against, each as its users run it. nanoGPT's model is written here to be equal in architecture."""
+"""Baselines of the benchmarks. nanoGPT's model is written here with the same architecture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class NanoGPTBlock(nn.Module):
-    """A block as nanoGPT computes it: nn.Linear, scaled_dot_product_attention, nn.GELU."""
+    """A block as in nanoGPT: nn.Linear, scaled_dot_product_attention, nn.GELU."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class NanoGPTBlock(nn.Module):
         self.c_fc, self.mlp_proj = nn.Linear(d_model, 4 * d_model), nn.Linear(4 * d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Both branches."""
+        """Add both branches to the residual stream."""
         batch, tokens, d_model = x.shape
         parts = self.c_attn(self.ln_1(x)).split(d_model, dim=2)
         q, k, v = (t.view(batch, tokens, self.n_heads, -1).transpose(1, 2) for t in parts)
@@ -31,7 +31,7 @@ class NanoGPTBlock(nn.Module):
 
 
 class NanoGPT(nn.Module):
-    """124M, with the weights of one of our models."""
+    """nanoGPT's model with the weights of a GPT2."""
 
     def __init__(self, model: GPT2) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class NanoGPT(nn.Module):
         self.load_state_dict(state)
 
     def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
-        """The loss; without targets the logits of the last token."""
+        """Return the loss; without targets the logits of the last token."""
         x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
         for block in self.h:
             x = block(x)
@@ -61,7 +61,7 @@ class NanoGPT(nn.Module):
 
     @torch.no_grad()
     def generate(self, ids: Tensor, new_tokens: int) -> Tensor:
-        """Greedy, all of the text recomputed for each token: nanoGPT keeps no cache."""
+        """Return greedy text; all tokens are recomputed for each new one, because nanoGPT has no cache."""
         for _ in range(new_tokens):
             ids = torch.cat([ids, self(ids)[:, -1].argmax(-1, keepdim=True)], dim=1)
         return ids
