@@ -13,7 +13,6 @@ from typing import Any
 import mutation
 from site_docstrings import to_rst
 from site_tree import ROOT, Definition, Module, Package, SiteError, assigned, definitions, first_sentence
-from sphinx.ext.napoleon import Config, GoogleDocstring
 from tables import shown
 
 SHORT_CLASS = 24
@@ -38,6 +37,8 @@ def directive(name: str, argument: str, content: list[str], **options: str) -> l
 
 def docstring(text: str, equation: str | None = None) -> list[str]:
     """A docstring as reStructuredText for a page of prose; the equation follows its first paragraph."""
+    from sphinx.ext.napoleon import Config, GoogleDocstring
+
     lines = str(GoogleDocstring(to_rst(text), Config(napoleon_use_param=False, napoleon_use_rtype=False))).splitlines()
     if equation is None:
         return lines
