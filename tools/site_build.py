@@ -61,7 +61,9 @@ def fetch_assets(folder: Path) -> None:
         stamp.write_text(asset["sha256"], encoding="utf-8")
     served = folder / "served"  # what the site holds of it: KaTeX itself runs at build time only
     shutil.rmtree(served, ignore_errors=True)
-    shutil.copytree(folder, served, ignore=lambda _, names: [n for n in names if n in ("served", "katex.min.js", "sha256.txt")])
+    shutil.copytree(
+        folder, served, ignore=lambda _, names: [n for n in names if n in ("served", "katex.min.js", "sha256.txt")]
+    )
 
 
 def run_sphinx(source: Path, out: Path, assets: Path) -> None:

@@ -15,12 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SEARCHES = {"byte_pair_merge": "merge", "label smoothing": "loss"}  # a query, and what an address among the hits holds
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1400, "height": 950}
+PHONE = ViewportSize(width=390, height=844)
+DESK = ViewportSize(width=1400, height=950)
 
 
 def installed() -> str | None:
@@ -33,7 +34,9 @@ class Watch:
 
     def __init__(self, page: Page) -> None:
         self.found: list[str] = []
-        page.on("console", lambda m: self.found.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda m: self.found.append(f"console: {m.text}") if m.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
         page.on("requestfailed", lambda request: self.found.append(f"not loaded: {request.url}"))
         page.on("request", self.request)

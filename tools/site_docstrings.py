@@ -20,6 +20,8 @@ FIELD = re.compile(r"(\s*)([\w*, ]+?)( \(.*?\))?:(\s+.*)?$")
 
 LABEL = re.compile(r"(\s*)((?:[A-Z][a-z]+(?: [a-z_]+){0,2}|[a-z_]\w*(?:, [a-z_]\w*)*)):(\s+\S.*)$")
 
+MID_LINE = re.compile(r"(?<=[.)]) +(?=(?:Shapes|Returns|Raises|Cost|Numerics|Backward|Saved for backward): )")
+
 
 def escaped(text: str) -> str:
     """Prose without anything that reStructuredText would take for markup."""
@@ -68,10 +70,17 @@ def section(lines: list[str]) -> list[str]:
     return out
 
 
+def split_labels(line: str) -> list[str]:
+    """A line of prose, broken before a label such as `Cost:`."""
+    first, *rest = MID_LINE.split(line)
+    return [first, *(" " * min(indent(line), 80) + part for part in rest)]
+
+
 def prose(lines: list[str]) -> list[str]:
     """One paragraph or list, and the equations below it."""
     out: list[str] = []
     literal = False
+    lines = [part for line in lines for part in split_labels(line)]
     for number, line in enumerate(lines):
         deep = indent(line) > indent(lines[0])
         item = ITEM.match(line)

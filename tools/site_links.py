@@ -1,4 +1,4 @@
-"""Check the links of built HTML: every relative link leads to a file and an element, and no page loads from elsewhere."""
+"""Check built HTML: every relative link leads to a file and an element, and no page loads anything from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the pages that Sphinx reads: the texts of the repository with their links changed, and the pages made from source."""
+"""Write the pages that Sphinx reads: texts of the repository with changed links, and pages made from source."""
 
 from __future__ import annotations
 
@@ -135,7 +135,9 @@ class Pages:
             lines = ["---", "orphan: true", "---", f"# `{name}`", ""]
             if path.is_dir():
                 inside = [p for p in sorted(self.tracked) if p.parent == path]
-                folders = sorted({p.relative_to(path).parts[0] for p in self.tracked if path in p.parents} - {p.name for p in inside})
+                folders = sorted(
+                    {p.relative_to(path).parts[0] for p in self.tracked if path in p.parents} - {p.name for p in inside}
+                )
                 for entry in [*(path / folder for folder in folders), *inside]:
                     shown = entry.name + ("/" if entry.is_dir() else "")
                     if entry.suffix in IMAGES:
@@ -171,7 +173,9 @@ class Pages:
             for name in package.teaching.get("annotated", []):
                 package.module(name)  # an error if it does not exist
                 # links in texts lead to the annotated page of a teaching module
-                self.of[package.module(name).path] = f"{package.folder.relative_to(ROOT)}/annotated/{name.replace('/', '-')}"
+                self.of[package.module(name).path] = (
+                    f"{package.folder.relative_to(ROOT)}/annotated/{name.replace('/', '-')}"
+                )
 
     def write_texts(self) -> None:
         """Write every text and notebook, with its links changed."""
@@ -194,7 +198,9 @@ class Pages:
             if path == package.folder / "README.md":
                 return self.toctree(self.contents(package))
             if path == package.folder / "RESULTS.md":
-                figures = sorted(p for p in self.tracked if p.parent == package.folder / "results" and p.suffix in IMAGES)
+                figures = sorted(
+                    p for p in self.tracked if p.parent == package.folder / "results" and p.suffix in IMAGES
+                )
                 for figure in figures:
                     self.target(figure)
                 lines = [f"![{f.stem.replace('-', ' ')}](results/{f.name})\n" for f in figures]

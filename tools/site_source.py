@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import json
 import textwrap
@@ -20,7 +21,7 @@ SHORT_CLASS = 24
 
 
 def heading(text: str, mark: str = "=") -> list[str]:
-    """A heading; names stand in it as code."""
+    """A heading."""
     return [text, mark * len(text.encode()), ""]
 
 
@@ -37,9 +38,11 @@ def directive(name: str, argument: str, content: list[str], **options: str) -> l
 
 def docstring(text: str, equation: str | None = None) -> list[str]:
     """A docstring as reStructuredText for a page of prose; the equation follows its first paragraph."""
-    from sphinx.ext.napoleon import Config, GoogleDocstring
+    from sphinx.ext import napoleon  # not at the top: the tests of these tools do without Sphinx where they can
+    from sphinx.ext.napoleon.docstring import GoogleDocstring
 
-    lines = str(GoogleDocstring(to_rst(text), Config(napoleon_use_param=False, napoleon_use_rtype=False))).splitlines()
+    settings: Any = napoleon.Config(napoleon_use_param=False, napoleon_use_rtype=False)
+    lines = str(GoogleDocstring(to_rst(text), settings)).splitlines()
     if equation is None:
         return lines
     end = lines.index("") if "" in lines else len(lines)
@@ -162,7 +165,9 @@ def measured(package: Package, entry: dict[str, Any]) -> str:
         try:
             return float(record["rows"][row][column])
         except (LookupError, TypeError, ValueError) as error:
-            raise SiteError(f"docs/site/teaching.toml: results/{file} has no number in row {row}, {column!r}") from error
+            raise SiteError(
+                f"docs/site/teaching.toml: results/{file} has no number in row {row}, {column!r}"
+            ) from error
 
     if "speedup" in entry:
         value = cell(entry["speedup"])
@@ -219,7 +224,9 @@ def public_names(package: Package) -> list[tuple[str, Module, Definition | None]
     hints = getattr(exported, "_EXPORTS", {})
     found = []
     for name in exported.__all__:
-        places = [p for p in defined.get(name, []) if p[0].path.parent != package.source or p[0].path.name != "__init__.py"]
+        places = [
+            p for p in defined.get(name, []) if p[0].path.parent != package.source or p[0].path.name != "__init__.py"
+        ]
         hint = str(hints.get(name, "")).lstrip(".")
         places = [p for p in places if hint and p[0].name.endswith(hint)] or places
         if places and not name.startswith("__"):
@@ -248,7 +255,10 @@ def api_index(package: Package) -> list[str]:
         out += [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
         for name, where, node in names:
             first = " ".join(docstring(first_sentence(node))).strip() if node else ""
-            out += [f"   * - :py:obj:`{name} <{where.name}.{name}>`", f"     - {first or f'See :py:mod:`{where.name}`.'}"]
+            out += [
+                f"   * - :py:obj:`{name} <{where.name}.{name}>`",
+                f"     - {first or f'See :py:mod:`{where.name}`.'}",
+            ]
         out.append("")
     out += heading("Modules", "-")
     out += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name} <{name}>" for name in api_groups(package)), ""]
@@ -282,9 +292,10 @@ def whole_lines(text: str, old: str, new: str) -> list[str]:
     first, last = text.rfind("\n", 0, at) + 1, text.find("\n", at + len(old))
     before = text[first : last if last >= 0 else len(text)]
     after = before.replace(old, new)
-    shared = textwrap.dedent("\n".join([*before.splitlines(), *after.splitlines()])).splitlines()
     count = len(before.splitlines())
-    return [f"- {line}" for line in shared[:count]] + [f"+ {line}" for line in shared[count:] if line.strip()]
+    both = textwrap.dedent("\n".join([*before.splitlines(), *after.splitlines()])).splitlines()
+    wrong = [line for line in both[count:] if line.strip()]
+    return [line.rstrip() for line in difflib.ndiff(both[:count], wrong) if not line.startswith("?")]
 
 
 def mistakes_page(package: Package, problems: list[str]) -> list[str]:
@@ -293,7 +304,7 @@ def mistakes_page(package: Package, problems: list[str]) -> list[str]:
     out = heading(f"{package.name}: the classic mistakes")
     out += [
         f"{len(mutants)} mistakes, each a change to one place. The test suite fails for every one of them:",
-        f"``nox -s \"mutants({package.name})\"`` applies them one at a time. Red is the right code, green the mistake.",
+        f'``nox -s "mutants({package.name})"`` applies them one at a time. Red is the right code, green the mistake.',
         "",
     ]
     files: dict[str, list[mutation.Mutant]] = {}

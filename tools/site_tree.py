@@ -1,4 +1,4 @@
-"""The repository as the documentation site sees it: its packages, modules, objects, pages and links. All found, never listed."""
+"""The packages, modules, objects and links of the repository, for the documentation site. Found, never listed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Module:
     @property
     def documented(self) -> bool:
         """Whether the API reference has something to show of it."""
-        return bool(self.public) or self.path.name != "__init__.py" and bool(ast.get_docstring(self.tree))
+        return bool(self.public) or (self.path.name != "__init__.py" and bool(ast.get_docstring(self.tree)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class Package:
         found = set()
         for module in self.modules.values():
             for node in module.tree.body:
-                if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Subscript | ast.BinOp | ast.Attribute):
+                if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(
+                    node.value, ast.Subscript | ast.BinOp | ast.Attribute
+                ):
                     found |= {name for name in assigned(node) if name[:1].isupper() and not name.isupper()}
         return found
 
@@ -147,7 +149,7 @@ def packages(root: Path = ROOT) -> list[Package]:
     if (root / "shared" / "pyproject.toml").exists():
         folders["shared"] = root / "shared"
     if unknown := set(teaching) - set(folders):
-        raise SiteError(f"docs/site/teaching.toml names {', '.join(sorted(unknown))}, which is no folder of packages/")
+        raise SiteError(f"docs/site/teaching.toml names {', '.join(sorted(unknown))}: not in packages/")
     names = [*teaching, *(name for name in folders if name not in teaching)]
     return [Package(folders[name], teaching.get(name, {})) for name in names]
 

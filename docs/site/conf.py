@@ -76,6 +76,7 @@ html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0a4b78",
         "color-brand-content": "#0b5cad",
+        "color-code-background": "#f5f7f9",
         "font-stack": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif",
         "font-stack--monospace": "ui-monospace, 'SFMono-Regular', Menlo, Consolas, 'DejaVu Sans Mono', monospace",
     },

@@ -1,4 +1,4 @@
-"""Formulas become HTML at build time: one call of KaTeX renders every formula of the site, so a page needs no script."""
+"""Formulas become HTML at build time: one call of KaTeX renders every formula, so that a page needs no script."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def render(app: Sphinx, env: BuildEnvironment) -> None:
     try:
         done = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise ExtensionError("KaTeX needs Node.js (`node`). Install it, for example with apt-get install nodejs npm") from error
+        raise ExtensionError(
+            "KaTeX needs Node.js (`node`). Install it, for example with apt-get install nodejs npm"
+        ) from error
     except subprocess.CalledProcessError as error:
         raise ExtensionError(f"KaTeX failed: {error.stderr}") from error
     answers = dict(zip(wanted, json.loads(done.stdout), strict=True))

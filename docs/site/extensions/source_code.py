@@ -11,7 +11,6 @@ from sphinx.domains.python import PythonDomain
 from sphinx.util.docutils import SphinxDirective
 
 
-
 class Python(PythonDomain):
     """The Python domain, where a short name means the object of the package that the text is in."""
 
@@ -28,7 +27,7 @@ class Python(PythonDomain):
 
 
 class Mermaid(SphinxDirective):
-    """A Mermaid diagram: its text stands in the page, and a script of the site draws it."""
+    """A Mermaid diagram: the page holds its text, and a script of the site draws it."""
 
     has_content = True
 
@@ -47,7 +46,7 @@ def add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 
 
 def shorten_sidebar(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Let the sidebar hold the branch of this page only. The whole tree on every page would double the building time."""
+    """Let the sidebar hold the branch of this page only: the whole tree on every page would double the build time."""
     if toctree := context.get("toctree"):
         context["toctree"] = lambda **options: toctree(**{**options, "collapse": True})
 
