@@ -48,7 +48,7 @@ def suite_passes(folder: Path, source: Path, tests: str) -> bool:
     # no example database: a mutant must neither profit from what hypothesis remembers nor add to it
     environment = {
         **os.environ,
-        "PYTHONPATH": str(source),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")])),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(source / "hypothesis"),
     }

@@ -1,7 +1,7 @@
 """Create a package from templates/paper: `new_paper.py NAME "TITLE" YEAR [ARXIV-ID or https://…]`.
 
 The template is a complete small package: code, tests of all kinds, notebook, benchmark. Its texts hold placeholders
-such as {{NAME}}. Nothing is written unless every argument is valid.
+such as {{NAME}} and MODULE. Nothing is written unless every argument is valid.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ VENDORED = (
     "atomic", "cli", "device", "interrupt", "malloc", "metrics", "optional", "progress", "run_folder", "tensors",
 )  # fmt: skip
 MAX_NAME, MAX_TITLE, LINE = 30, 300, 120  # every line of the template fits into LINE with a name of MAX_NAME characters
+# {{NAME}} in texts and strings; in Python code bare words, so that the template is valid Python
+PLACEHOLDER = re.compile(r"\{\{([A-Z_]+)\}\}|(\bMODULE\b|\bYEAR\b|\bURL\b|^    title=TITLE,)", re.MULTILINE)
 ARXIV = re.compile(r"(?:arXiv:)?((?:[0-9]{4}\.[0-9]{4,5}|[a-z]+(?:-[a-z]+)*(?:\.[A-Z]{2})?/[0-9]{7})(?:v[0-9]+)?)")
 
 
@@ -123,15 +125,15 @@ def contents(name: str, title: str, year: str, where: str | None) -> dict[Path, 
         "YEAR": year,
         "DESCRIPTION_TOML": json.dumps(f"{title} ({year}), from scratch", ensure_ascii=False),
         "QUOTED_TOML": " # wording: quoted" if quoted else "",
-        "TITLE_PYTHON": title_lines(title, "  # wording: quoted" if quoted else ""),
-        "URL_PYTHON": python_string(url) if url else "None",
+        "    title=TITLE,": title_lines(title, "  # wording: quoted" if quoted else ""),
+        "URL": python_string(url) if url else "None",
         "PAPER_MARKDOWN": f"*{plain}* ({year}" + (f", [{label(url)}]({url}))" if url else ")"),
         "QUOTED_MARKDOWN": " <!-- wording: quoted -->" if quoted else "",
     }
     found = {Path("LICENSE"): (ROOT / "LICENSE").read_bytes()}
     for source in sorted(p for p in TEMPLATE.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
         path = Path(source.relative_to(TEMPLATE).as_posix().replace("MODULE", module).replace("NAME", name))
-        text = re.sub(r"\{\{([A-Z_]+)\}\}", lambda m: values[m[1]], source.read_text(encoding="utf-8"))
+        text = PLACEHOLDER.sub(lambda m: values[m[1] or m[2]], source.read_text(encoding="utf-8"))
         found[path] = (sorted_imports(text) if path.suffix == ".py" else text).encode()
     for vendored in (*vendor.ALWAYS, *VENDORED):
         path = Path("src") / module / "_common" / f"{vendored}.py"
@@ -150,7 +152,7 @@ def row_added(readme: str, name: str, paper: str) -> str:
     if last is None:
         return readme
     columns = len(re.findall(r"(?<!\\)\|", last[0])) - 1
-    cells = [paper, f"[{name}](packages/{name}/README.md)", f"`{name} demo`", *[""] * columns][:columns]
+    cells = [f"[{name}](packages/{name}/README.md)", paper, f"`{name} demo`", *[""] * columns][:columns]
     return readme[: last.end()] + "| " + " | ".join(cells) + " |\n" + readme[last.end() :]
 
 
@@ -169,13 +171,12 @@ def create(name: str, title: str, year: str, where: str | None = None) -> Path:
         text = tables.filled((folder / "README.md").read_text(encoding="utf-8"))
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / "RESULTS.md").write_text(tables.results_page(folder), encoding="utf-8")
-        comments, entries = [], [f"{name} = {json.dumps(VENDORED)}\n"]
-        for line in before[manifest].decode().splitlines(keepends=True):
-            (comments if line.startswith("#") or not line.strip() else entries).append(line)
-        entries.sort(key=lambda line: (not line.startswith("shared "), line))
-        manifest.write_text("".join(comments + entries), encoding="utf-8")
-        (paper,) = re.findall(r"^\S.*?(\*.+\))\.", text, re.MULTILINE)[:1]
-        readme.write_text(row_added(before[readme].decode(), name, paper), encoding="utf-8")
+        lines = [*before[manifest].decode().splitlines(keepends=True), f"{name} = {json.dumps(VENDORED)}\n"]
+        lines.sort(key=lambda line: (not line.startswith("#"), not line.startswith("shared "), line))
+        manifest.write_text("".join(lines), encoding="utf-8")
+        paper = re.search(r"^A from-scratch .*? implementation of (.*)\.( <!--.*-->|)$", text, re.MULTILINE)
+        assert paper is not None
+        readme.write_text(row_added(before[readme].decode(), name, paper[1] + paper[2]), encoding="utf-8")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         for path, content in before.items():

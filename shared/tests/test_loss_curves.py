@@ -106,7 +106,7 @@ def test_run_that_was_killed_is_drawn_as_far_as_it_was_written(render, run):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("key", ["loss", "val_loss"])
 def test_run_that_diverged_is_marked(render, run, key, value):
-    rows = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 2.5, "val_loss": 2.0}, {"step": 30, key: value}]
+    rows = [{"step": 10, "loss": 3.0, "val_loss": 2.0}, {"step": 20, "loss": 2.5}, {"step": 30, key: value}]
     figure = render(viz.loss_curves(run("bad", rows)))
     assert any(label == "bad: 2.000, diverged at 30" for label in curves(figure))
     (cross,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]

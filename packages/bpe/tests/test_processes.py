@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from bpe.fast import aot
 
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -25,13 +26,9 @@ TOKENIZER = """
 import os, sys, threading
 import bpe
 from pydoc_data.topics import topics
-texts = [topics[name] for name in sorted(topics)]
-
-def new(engine):
-    ranks = bpe.train_from_iterator(texts[:20], vocab_size=1000, engine="python").ranks
-    return bpe.Tokenizer(ranks, engine=engine)
-
-tok, textbook = new({engine!r}), new("python")
+texts = [topics[name] for name in sorted(topics)][:40]
+textbook = bpe.train_from_iterator(texts[:5], vocab_size=500, engine="python")
+tok = bpe.Tokenizer(textbook.ranks, engine={engine!r})
 expected = [textbook.encode(text) for text in texts]
 """
 
@@ -58,19 +55,28 @@ assert [tok.encode(text) for text in texts] == expected
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_pools_give_the_right_ids(engine, method, tmp_path):
+def test_pools_give_the_right_ids(method, tmp_path):
     if method != "spawn" and not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
-    code = TOKENIZER.format(engine=engine) + (
-        f"""
+    code = f"""
 import multiprocessing
+import bpe
+from pydoc_data.topics import topics
+
+def encode(text):  # after a fork, with the tokenizer of the parent
+    return tok.encode(text)
+
 if __name__ == "__main__":
+    texts = [topics[name] for name in sorted(topics)][:40]
+    textbook = bpe.train_from_iterator(texts[:5], vocab_size=500, engine="python")
+    expected = [textbook.encode(text) for text in texts]
+    tok = bpe.Tokenizer(textbook.ranks, engine="numba")
     tok.encode("warm up")
     with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        assert pool.map(tok.encode, texts, chunksize=5) == expected
+        function = encode if {method!r} == "fork" else tok.encode
+        assert pool.map(function, texts, chunksize=5) == expected
     assert [tok.encode(text) for text in texts] == expected
 """
-    )
     (tmp_path / "script.py").write_text(code)
     command = [sys.executable, "-W", "ignore", str(tmp_path / "script.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -143,6 +149,7 @@ print(tok.engine)
 """
 
 
+@pytest.mark.slow
 def test_without_a_home_folder(tmp_path):
     """A container's user may have neither $HOME nor an entry in the password database."""
     code = """
@@ -159,6 +166,7 @@ def test_without_a_home_folder(tmp_path):
     assert (again.stdout, again.stderr) == ("numba\n", "")  # the temporary folder has the kernels
 
 
+@pytest.mark.slow
 def test_another_folder_is_used_where_the_cache_cannot_be_written(tmp_path):
     nowhere = tmp_path / "file"
     nowhere.write_text("no folder can be made here")
@@ -203,12 +211,14 @@ def test_numba_by_name_is_one_error_where_it_is_broken(broken_numba):
     assert done.stderr.splitlines()[-1].startswith("error: the compiled engine cannot be used: Numba needs NumPy")
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_where_numba_s_jit_is_disabled(tmp_path):
     done = run(ENCODES, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
     assert done.stdout == "numba\n"
 
 
 @POSIX
+@pytest.mark.slow
 def test_two_processes_may_compile_at_once(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", ENCODES]
@@ -219,6 +229,36 @@ def test_two_processes_may_compile_at_once(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert modes == {".o": 0o666 & ~umask}  # readable for other users of a shared folder
+
+
+def test_cache_folders_need_no_home_folder(monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(aot.Path, "home", no_home)
+    monkeypatch.setattr(aot.tempfile, "gettempdir", lambda: str(tmp_path))
+    (only,) = aot.cache_folders()
+    assert only.parent == tmp_path
+
+
+def test_the_first_writable_cache_folder_is_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(aot, "_compile", lambda program: f"code of {program}".encode())
+    monkeypatch.setattr(aot.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    (tmp_path / "file").write_text("no folder can be made here")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    code, path = aot._object_code("trainer")
+    assert (code, path.parent.parent) == (b"code of trainer", tmp_path / "tmp")
+    monkeypatch.setattr(aot, "_compile", lambda program: b"compiled again")
+    assert aot._object_code("trainer") == (code, path)
+    path.write_bytes(path.read_bytes()[:-1])  # damaged
+    assert aot._object_code("trainer")[0] == b"compiled again"
+    if hasattr(os, "getuid"):
+        path.parent.chmod(0o777)  # others could plant machine code there
+        monkeypatch.setattr(aot, "_compile", lambda program: b"compiled once more")
+        assert aot._object_code("trainer") == (b"compiled once more", None)
 
 
 def test_get_encoding_returns_the_same_object(data_file, engine):

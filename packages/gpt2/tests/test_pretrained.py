@@ -4,7 +4,7 @@ import pytest
 import torch
 from gpt2 import GPT2
 from gpt2.pretrained.weights import load, save
-from helpers_models import SMALL, hugging_face_twin, random_ids, small_model
+from helpers_models import SMALL, hugging_face_twin, random_ids, run, small_model
 from safetensors.torch import load_file, save_file
 
 
@@ -188,3 +188,25 @@ def test_a_missing_model_is_an_error(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="not a checkpoint"):
         load(tmp_path / "x.pt")
+
+
+def test_run_folders_and_exports_are_complete_hugging_face_folders(tmp_path):
+    import transformers
+
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 60)
+    assert run("prepare", tmp_path / "a.txt", "--out", tmp_path / "data").returncode == 0
+    shape = ["--d-model", 16, "--n-heads", 2, "--n-layers", 1, "--context-length", 32]
+    train = ["train", tmp_path / "data", "--steps", 2, "--dtype", "float32", *shape]
+    assert run(*train, "--out", tmp_path / "run").returncode == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "hf", "--dtype", "float16").returncode == 0
+    writing = ["--prompt", "the c", "--max-new-tokens", 9, "--temperature", 0]
+    for folder, dtype in ((tmp_path / "run", torch.float32), (tmp_path / "hf", torch.float16)):
+        names = {p.name for p in folder.iterdir()}
+        assert names >= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"}
+        assert {t.dtype for t in load_file(folder / "model.safetensors").values()} == {dtype}
+        assert json.loads((folder / "config.json").read_text())["n_ctx"] == 32
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        ids = tokenizer("the c", return_tensors="pt")
+        out = model.generate(**ids, max_new_tokens=9, do_sample=False, pad_token_id=256)
+        assert run("generate", folder, *writing).stdout == tokenizer.decode(out[0], skip_special_tokens=True) + "\n"

@@ -384,3 +384,16 @@ def test_strided_evaluation_predicts_each_token_once_from_the_stated_window():
         start = 0 if token <= 24 else -(-(token - 24) // 10) * 10
         logits = model(ids[None, start:token])[0, -1]
         assert found[token - 1] == pytest.approx(cross_entropy(logits, ids[token]).item(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_has_no_graph_break_in_the_loss_and_the_same_losses(tmp_path):
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    model, (ids, targets) = fresh(), Data(uneven=True).batch(0, 4)
+    explained = torch._dynamo.explain(model.loss)(ids, targets, reduction="sum")
+    assert explained.graph_break_count == 0, explained.break_reasons
+    Trainer(fresh(), Data(uneven=True), settings(steps=3), tmp_path / "plain").fit()
+    Trainer(fresh(), Data(uneven=True), settings(steps=3, compile=True), tmp_path / "compiled").fit()
+    assert np.abs(np.subtract(losses(tmp_path / "compiled"), losses(tmp_path / "plain"))).max() < 1e-4

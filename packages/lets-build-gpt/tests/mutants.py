@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("_common/muon.py", "max(1.0, rows / columns)", "max(1.0, columns / rows)", "Muon scales by the wrong side", PARITY),
     Mutant("_common/muon.py", "return parameter.grad.lerp(state", "return state[\"momentum_buffer\"].lerp(state", "Muon without Nesterov", PARITY),
     Mutant("train.py", "1_000_003 * done", "1_000_003 * torch.initial_seed()", "dropout differs after a resume", TRAINING),
-    Mutant("train.py", "self.state = load_training_state(self.folder / TRAINING_STATE, self.model, self.optimizers)", "load_training_state(self.folder / TRAINING_STATE, self.model, self.optimizers)", "a resumed run starts from step 0", TRAINING),
+    Mutant("train.py", "self.state = load_training_state(path,", "load_training_state(path,", "a resumed run starts from step 0", TRAINING),
     Mutant("checkpoint.py", '{"state": values, "param_groups"', '{"state": {}, "param_groups"', "a resumed run loses the momentum", TRAINING),
     Mutant("train.py", "self.metrics.truncate(self.state.step)", "pass", "a resumed run logs steps twice", TRAINING),
     Mutant("train.py", "value < state.best_val_loss", "value > state.best_val_loss", "the worst checkpoint is kept as the best", TRAINING),

@@ -1,9 +1,11 @@
 """The commands as a user runs them. tools/package_checks.py and tools/run_checks.py have the common tests."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 
 import pytest
 from lets_build_gpt import Model
@@ -20,15 +22,25 @@ def options(steps=40, **more):
 
 
 def run(*arguments, cwd=None, stdin="", **environment):
-    command = [sys.executable, "-m", "lets_build_gpt", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        input=stdin.encode("utf-8"),
-        capture_output=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    """Run a command in this process, because importing torch takes seconds; with `environment` in one of its own."""
+    words = [*map(str, arguments)]
+    if environment:
+        command = [sys.executable, "-m", "lets_build_gpt", *words]
+        variables = {**os.environ, **environment}
+        return subprocess.run(command, cwd=cwd, input=stdin.encode(), capture_output=True, check=False, env=variables)
+    out, err, status = io.BytesIO(), io.BytesIO(), 0
+    with pytest.MonkeyPatch.context() as patch, chdir(cwd or "."):
+        patch.setattr(sys, "argv", ["lets-build-gpt", *words])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        patch.setattr(sys, "stdout", io.TextIOWrapper(out))
+        patch.setattr(sys, "stderr", io.TextIOWrapper(err))
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -216,6 +216,25 @@ def test_foreign_and_damaged_training_states_are_named(run):
     assert (run / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["training_state.safetensors", "model.safetensors"])
+def test_files_of_another_run_are_refused(run, tmp_path, name):
+    other = tmp_path / "other"
+    train(MODEL, OptimConfig(lr=1e-3), TRAIN, TEXT.replace("be", "eb"), other)
+    (run / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(ValueError, match=rf"{name}: belongs to another run than config\.json"):
+        load_run(run, last=name != "model.safetensors")
+    if name == "training_state.safetensors":
+        with pytest.raises(ValueError, match="belongs to another run"):
+            resume(run)
+
+
+def test_a_resumed_run_repairs_its_tokenizer(run):
+    before = (run / "tokenizer.json").read_bytes()
+    (run / "tokenizer.json").unlink()
+    resume(run)
+    assert (run / "tokenizer.json").read_bytes() == before
+
+
 def test_a_damaged_line_of_metrics_is_named_and_a_torn_last_line_is_dropped(run):
     path = run / "metrics.jsonl"
     lines = path.read_text()

@@ -9,6 +9,8 @@ import sys
 import time
 
 import pytest
+from transformer_torch import Translator, cli
+from transformer_torch._common.tensors import read_tensors
 from transformer_torch.cli import main
 
 TINY = ["--steps", "6", "--eval-every", "3", "--decay-steps", "0", "--d-model", "16", "--d-ff", "16", "--n-layers", "1"]
@@ -102,6 +104,31 @@ def test_average_writes_a_run_that_translate_takes(dates_run, call):
         assert (status, out) == (2, "")
         assert said.startswith("error: ")
         assert message in said
+
+
+def test_evaluate_stores_the_best_length_alpha_as_the_default(dates_run, call, monkeypatch):
+    shutil.copytree(dates_run / "run", dates_run / "tuned")
+    (dates_run / "src.txt").write_text("4. März 2021\n3/4/2021\n", encoding="utf-8")
+    (dates_run / "tgt.txt").write_text("2021-03-04\n2021-03-04\n", encoding="utf-8")
+    scores = {0.5: 1.0, 1.5: 3.0, 2.5: 2.0}
+    monkeypatch.setattr("transformer_torch.evaluation.bleu.bleu_by_alpha", lambda *_: scores)
+    options = ["--src", "src.txt", "--tgt", "tgt.txt", "--length-alphas", "0.5", "1.5", "2.5", "--store"]
+    status, out, _ = call("evaluate", "tuned", *options, cwd=dates_run)
+    assert (status, out) == (0, "0.5\t1.00\n1.5\t3.00\n2.5\t2.00\n")
+    assert Translator.load(dates_run / "tuned").length_alpha == 1.5
+    assert Translator.load(dates_run / "run").length_alpha == 0.6
+    status, _, said = call("train", *TINY, "--resume", "--out", "tuned", cwd=dates_run)
+    assert status == 0, said
+
+
+def test_fine_tuning_starts_from_the_weights_and_the_tokenizer_of_a_run(dates_run, call):
+    options = [*TINY, "--init-from", "run", "--lr-scale", "1e-9"]  # which moves no weight by much
+    assert call("train", *options, "--out", "tuning", cwd=dates_run)[0] == 0
+    weights = [read_tensors(dates_run / name / "model.safetensors")[0] for name in ("run", "tuning")]
+    assert all((weights[0][name] - weights[1][name]).abs().max() < 1e-6 for name in weights[0])
+    assert call("train", *options, "--resume", "--out", "tuning", cwd=dates_run)[0] == 0
+    status, _, said = call("train", *options, "--d-ff", "24", "--out", "x", cwd=dates_run)
+    assert (status, said) == (2, "error: `d_ff` must be 16 to start from run, got 24\n")
 
 
 def test_score_reads_files_with_a_byte_order_mark(dates_run, call):
@@ -230,3 +257,20 @@ def test_help_answers_in_half_a_second():
         subprocess.run([sys.executable, "-m", "transformer_torch", "--help"], capture_output=True, check=True)
         best = min(best, time.perf_counter() - start)
     assert best < 1.0  # 0.2 s on an idle machine
+
+
+def test_the_prompt_of_the_demo_ends_with_ctrl_d(monkeypatch, capsys):
+    typed = iter(["4. März 2021"])
+
+    def read(prompt):
+        for line in typed:
+            return line
+        raise EOFError
+
+    class Echo:
+        def translate(self, lines, beam_size):
+            return [line.upper() for line in lines]
+
+    monkeypatch.setattr("builtins.input", read)
+    cli._prompt(Echo())
+    assert capsys.readouterr().out.splitlines()[1:] == ["4. MÄRZ 2021", ""]

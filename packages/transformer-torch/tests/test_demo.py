@@ -1,13 +1,16 @@
 """The complete demo: a minute of training, so it is marked slow."""
 
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from transformer_torch import Translator
 from transformer_torch.data.dates import date_pairs
 
 pytestmark = pytest.mark.slow
+FOLDER = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +41,19 @@ def test_cross_attention_is_on_the_digit_that_is_generated(demo):
         total += len(pair.alignment)
     assert total > 1000
     assert hits / total >= 0.9
+
+
+def test_the_copy_task_is_learned_without_the_trainer():
+    example = runpy.run_path(str(FOLDER / "examples" / "train_copy_task.py"))
+    assert example["main"]() >= 0.99
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_neither_norm_learns_dates_without_warm_up(tmp_path, norm):
+    """Exercise 3 of the README: in Eq. (3) the peak learning rate is then 17 times as high."""
+    command = [sys.executable, "-m", "transformer_torch", "train", "dates", "--warmup-steps", "1", "--norm", norm]
+    done = subprocess.run([*command, "--out", "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pairs = date_pairs(100, seed=2, held_out=True)
+    found = Translator.load(tmp_path / "run").translate([p.text for p in pairs], beam_size=1)
+    assert sum(f == p.iso for f, p in zip(found, pairs, strict=True)) < 10

@@ -5,7 +5,15 @@ import itertools
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from transformer_torch import PositionwiseFeedForward, Transformer, TransformerConfig, beam_search, greedy_decode
+from transformer_torch import (
+    PositionwiseFeedForward,
+    Transformer,
+    TransformerConfig,
+    attention,
+    beam_search,
+    greedy_decode,
+)
+from transformer_torch.attention import scaled_dot_product_attention
 from transformer_torch.inference.generate import decoding_copy, fast_topk, length_norm_of, topk_logprobs
 
 
@@ -103,6 +111,20 @@ def test_a_layer_that_is_changed_is_changed_in_training_and_decoding(monkeypatch
     assert greedy_decode(model, SRC, max_extra_tokens=5) == greedy_without_cache(model, SRC, 5)
     monkeypatch.setattr(PositionwiseFeedForward, "forward", lambda self, x: torch.tanh(self.w_2(self.w_1(x))))
     assert greedy_decode(model, SRC) != before
+    assert greedy_decode(model, SRC, max_extra_tokens=5) == greedy_without_cache(model, SRC, 5)
+
+
+def test_equation_1_is_the_code_that_trains_and_decodes(monkeypatch):
+    """Without the scaling, exercise 1 of the README, both training and decoding change."""
+    model = model_of(seed=1)
+    loss, outputs = model(SRC, SRC).logsumexp(-1).sum(), greedy_decode(model, SRC)
+
+    def unscaled(q, k, v, mask=None):
+        return scaled_dot_product_attention(q * q.size(-1) ** 0.5, k, v, mask)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", unscaled)
+    assert (model(SRC, SRC).logsumexp(-1).sum() - loss).abs() > 1e-3
+    assert greedy_decode(model, SRC) != outputs
     assert greedy_decode(model, SRC, max_extra_tokens=5) == greedy_without_cache(model, SRC, 5)
 
 

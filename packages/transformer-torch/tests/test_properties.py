@@ -1,5 +1,6 @@
 """Properties that hold for every input."""
 
+import math
 import random
 
 import pytest
@@ -87,6 +88,14 @@ def test_a_query_without_keys_yields_zeros_and_zero_gradients():
     assert float(weights[0, 0, 1].detach().abs().max()) == 0.0
     assert float(q.grad[0, 0, 1].abs().max()) == 0.0
     assert torch.isfinite(k.grad).all()
+
+
+def test_an_impossible_class_does_not_make_the_plain_loss_nan():
+    logits = torch.tensor([[0.0, 1.0, -math.inf, 2.0]], requires_grad=True)
+    loss = LabelSmoothing(0.0)(logits, torch.tensor([3]))
+    loss.backward()
+    assert loss.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, torch.tensor([3])).item())
+    assert torch.isfinite(logits.grad).all()
 
 
 @FAST

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from dlpapers_shared.timing import compare, write_record
-from {{MODULE}} import Model, ModelConfig, cross_entropy
-from {{MODULE}}.optim import AdamW
+from MODULE import Model, ModelConfig, cross_entropy
+from MODULE.optim import AdamW
 
 FOLDER = Path(__file__).parent.parent
 BATCH, VOCAB, CALLS, ROUNDS = 128, 27, 200, 11

@@ -21,13 +21,13 @@
 # %%
 import importlib.util
 
-needed = ("matplotlib", "torch", "{{MODULE}}")
+needed = ("matplotlib", "torch", "MODULE")
 missing = [name for name in needed if importlib.util.find_spec(name) is None]
 assert not missing, f"not installed: {', '.join(missing)}. The README's section Notebooks has the command"
 
 import matplotlib.pyplot as plt
 import torch
-import {{MODULE}} as paper
+import MODULE as paper
 
 print(paper.PAPER.citation())
 
@@ -55,7 +55,7 @@ tokenizer = paper.CharTokenizer.from_text(text)
 print(text[:120])
 
 # %%
-from {{MODULE}}.data import make_examples, split_lines
+from MODULE.data import make_examples, split_lines
 
 train_text, val_text = split_lines(text, held_out=0.1)
 config = paper.ModelConfig(context_length=4)

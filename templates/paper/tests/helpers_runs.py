@@ -7,8 +7,6 @@ DIVERGE = {"train": ["--lr", "1e30"]}
 CHANGES = {
     "train": [
         (["--seed", "5"], "seed"),
-        (["--lr", "0.5"], "lr"),
-        (["--batch-size", "7"], "batch_size"),
         (["--dropout", "0.2"], "dropout"),
         (["--steps", "13"], "steps"),
         (["--held-out", "0.5"], "held_out"),

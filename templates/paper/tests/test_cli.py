@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from {{MODULE}} import PAPER
+from MODULE import PAPER
 
 RUN = "runs/{{NAME}}-demo"
 
 
 def call(*arguments, cwd=None, text=None):
-    command = [sys.executable, "-m", "{{MODULE}}", *arguments]
+    command = [sys.executable, "-m", "MODULE", *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, cwd=cwd, input=text)
 
 

@@ -8,10 +8,10 @@ import hypothesis
 import hypothesis.strategies as st
 import jaxtyping
 import pytest
-from {{MODULE}} import CharTokenizer, load_run, run_training
-from {{MODULE}}._common.errors import MissingDependencyError
-from {{MODULE}}.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
-from {{MODULE}}.recipes import Recipe
+from MODULE import CharTokenizer, load_run, run_training
+from MODULE._common.errors import MissingDependencyError
+from MODULE.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
+from MODULE.recipes import Recipe
 
 NOT_A_COUNT = st.one_of(st.integers(max_value=-1), st.floats(), st.text(), st.booleans(), st.none())
 INTEGERS = [
@@ -118,7 +118,7 @@ def test_an_unknown_character_is_named():
 
 
 def test_figures_need_matplotlib_and_say_how_to_install_it(run, tmp_path, monkeypatch):
-    from {{MODULE}} import plots
+    from MODULE import plots
 
     def missing(module, purpose):
         raise MissingDependencyError(f"{purpose} needs matplotlib")

@@ -5,8 +5,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 import torch
-from {{MODULE}} import Model, ModelConfig, cross_entropy
-from {{MODULE}}.optim import AdamW
+from MODULE import Model, ModelConfig, cross_entropy
+from MODULE.optim import AdamW
 
 
 def oracle_of(model, vocab_size):

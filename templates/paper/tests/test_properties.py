@@ -4,10 +4,10 @@
 import hypothesis
 import hypothesis.strategies as st
 import torch
-from {{MODULE}} import CharTokenizer, Model, ModelConfig, SamplingConfig
-from {{MODULE}}.data import current_line, load_text, make_examples, split_lines
-from {{MODULE}}.generate import sample_next
-from {{MODULE}}.optim import cosine
+from MODULE import CharTokenizer, Model, ModelConfig, SamplingConfig
+from MODULE.data import current_line, load_text, make_examples, split_lines
+from MODULE.generate import sample_next
+from MODULE.optim import cosine
 
 
 @hypothesis.given(st.text())

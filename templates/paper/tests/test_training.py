@@ -1,12 +1,14 @@
 """The model learns, and a run is exact: the same seed gives the same run."""
 # Replace: the sizes at which your model overfits one batch within seconds.
 
+from pathlib import Path
+
 import pytest
 import torch
-from {{MODULE}} import CharTokenizer, Model, ModelConfig, TrainConfig, Trainer, synthetic_text
-from {{MODULE}}._common.errors import DivergenceError
-from {{MODULE}}.data import make_examples
-from {{MODULE}}.train import mean_loss
+from MODULE import CharTokenizer, Model, ModelConfig, TrainConfig, Trainer, synthetic_text
+from MODULE._common.errors import DivergenceError
+from MODULE.data import make_examples
+from MODULE.train import _resumed_settings, mean_loss
 
 
 def trainer(text="the fox\nan owl\n", dropout=0.0, **settings):
@@ -61,6 +63,19 @@ def test_evaluation_disables_dropout_and_weights_every_example_alike():
     assert losses[0] == losses[1]
     each = torch.nn.functional.cross_entropy(made.model(made.val[0]), made.val[1])
     assert losses[0] == pytest.approx(each.item(), rel=1e-5)
+
+
+def test_an_interrupted_extension_is_resumed_and_not_repeated():
+    saved = {"train": {"steps": 7, "lr": 0.1}, "extended": {"from": 4, "by": 3}}
+
+    def resumed(extend, step):
+        now = {"train": {"steps": 4, "lr": 0.1}}  # the command still names the first number of steps
+        return _resumed_settings(saved, now, extend, step, Path("run"))
+
+    assert resumed(extend=3, step=5) == resumed(extend=None, step=5) == saved
+    assert resumed(extend=3, step=7) == {"train": {"steps": 10, "lr": 0.1}, "extended": {"from": 4, "by": 3}}
+    with pytest.raises(ValueError, match=r"^`extend` must be used on a finished run; run is at step 5 of 7"):
+        resumed(extend=2, step=5)
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):

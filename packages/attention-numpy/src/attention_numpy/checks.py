@@ -8,12 +8,12 @@ import numpy as np
 
 from attention_numpy._common.errors import invalid
 
-FLOATS = (np.float16, np.float32, np.float64)
+FLOATS = "efd"  # the characters of float16, float32 and float64
 
 
 def check_float(name: str, x: object, least_axes: int = 0) -> None:
     """Raise ValueError unless x is a float16, float32 or float64 array of at least `least_axes` axes."""
-    if not isinstance(x, np.ndarray) or x.dtype not in FLOATS:
+    if not isinstance(x, np.ndarray) or x.dtype.char not in FLOATS or not x.dtype.isnative:
         raise ValueError(
             f"`{name}` must be a float16, float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
         )

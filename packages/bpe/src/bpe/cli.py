@@ -166,7 +166,8 @@ class Encode:
         check_output(out, "a token file", inputs)
         if out != STREAM:
             check_output(description_of(out), "a description of a token file", inputs)
-        with byte_progress(size) as progress:
+        progress = byte_progress(size)
+        with progress:
             try:
                 about = write_ids(
                     tokenizer,

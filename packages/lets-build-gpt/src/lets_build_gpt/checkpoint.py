@@ -5,8 +5,10 @@ Every file is written atomically. The training state holds the weights as well, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -29,10 +31,11 @@ STATE_KEY = "lets_build_gpt"  # of the JSON inside the metadata of a safetensors
 class TrainState:
     """The numbers of a training run that are not tensors.
 
-    step: optimizer steps done. best_step, best_val_loss: of the lowest validation loss so far. recent: training losses
-    since the last line of metrics. scaler: state of the float16 gradient scaler.
+    run_id: see `run_id_of`. step: optimizer steps done. best_step, best_val_loss: of the lowest validation loss so far.
+    recent: training losses since the last line of metrics. scaler: state of the float16 gradient scaler.
     """
 
+    run_id: str = ""
     step: int = 0
     val_loss: float | None = None
     best_step: int | None = None
@@ -41,6 +44,24 @@ class TrainState:
     cpu_seconds: float = 0.0
     recent: list[float] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
+
+
+# settings that do not shape the trajectory, so that a resumed run may change them
+NOT_COMPARED = (
+    "text", "device", "threads", "eval_every", "checkpoint_every", "sample_tokens", "steps", "version",
+    "extended_steps",
+)  # fmt: skip
+
+
+def run_id_of(settings: Mapping[str, Any]) -> str:
+    """Return a hash of the settings in config.json that shape the trajectory: equal for the files of one run."""
+
+    def compared(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: compared(value[key]) for key in sorted(value) if key not in NOT_COMPARED}
+
+    return hashlib.sha256(json.dumps(compared(settings)).encode()).hexdigest()[:16]
 
 
 def package_version() -> str:
@@ -81,12 +102,17 @@ def save_model(model: Model, folder: str | os.PathLike[str]) -> None:
     save_weights(model, folder / WEIGHTS)
 
 
-def _new_model(folder: Path) -> Model:
-    """Return an untrained model of the shape that config.json describes."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json. Raises: ValueError that names the file if it is missing or damaged."""
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"{path}: not found. Is {folder} a run folder?")
-    values = read_json_object(path).get("model")
+    return read_json_object(path)
+
+
+def _new_model(settings: dict[str, Any], path: Path) -> Model:
+    """Return an untrained model of the shape that config.json describes."""
+    values = settings.get("model")
     if not isinstance(values, dict):
         raise ValueError(f"{path}: must hold the settings of a model under `model`")
     try:
@@ -105,13 +131,26 @@ def load_model(folder: str | os.PathLike[str], *, last: bool = False) -> Model:
     Raises: ValueError that names the file if one is missing, damaged, not finite, or does not fit the other.
     """
     folder = Path(folder)
-    model = _new_model(folder)
+    settings = read_settings(folder)
+    model = _new_model(settings, folder / CONFIG)
     path = folder / (TRAINING_STATE if last else WEIGHTS)
-    weights, _ = read_tensors(path)
+    weights, about = read_tensors(path)
+    if "train" in settings:
+        check_run_id(about, run_id_of(settings), path)
     if last:
         weights = {name.removeprefix("model."): t for name, t in weights.items() if name.startswith("model.")}
     _load_own_weights(model, weights, path)
     return model.eval()
+
+
+def check_run_id(about: dict[str, str], run_id: str, path: Path) -> None:
+    """Raise ValueError if the metadata of a safetensors file names another run. A file without metadata passes."""
+    try:
+        found = json.loads(about.get(STATE_KEY, "{}")).get("run_id", "")
+    except (ValueError, AttributeError):
+        found = ""
+    if found and run_id and found != run_id:
+        raise ValueError(f"{path}: belongs to another run than {CONFIG}")
 
 
 def load_run(folder: str | os.PathLike[str], *, last: bool = False) -> tuple[Model, CharTokenizer]:
@@ -151,13 +190,16 @@ def read_train_state(path: Path) -> TrainState:
     return _state_of(read_tensors(path)[1], path)
 
 
-def load_training_state(path: Path, model: Model, optimizers: list[torch.optim.Optimizer]) -> TrainState:
+def load_training_state(
+    path: Path, model: Model, optimizers: list[torch.optim.Optimizer], run_id: str = ""
+) -> TrainState:
     """Restore the weights and the optimizers, and return the other numbers.
 
-    Raises: ValueError that names the file if it is missing, damaged, or belongs to another model or optimizer.
+    Raises: ValueError that names the file if it is missing, damaged, or belongs to another run, model or optimizer.
     """
     tensors, about = read_tensors(path)
     state = _state_of(about, path)
+    check_run_id(about, run_id, path)
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     restored = []
     for number, optimizer in enumerate(optimizers):

@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lets_build_gpt._common.atomic import read_json_object
 from lets_build_gpt._common.errors import check_integer, invalid
-from lets_build_gpt._common.run_folder import CONFIG
-from lets_build_gpt.checkpoint import load_run
+from lets_build_gpt.checkpoint import load_run, read_settings
 from lets_build_gpt.data import fingerprint, load_text, windows
 from lets_build_gpt.data import split as split_text
 from lets_build_gpt.model import Model
@@ -83,7 +81,7 @@ def score_run(
     Raises: ValueError if the run's own text is not known or has changed, and for characters outside the vocabulary.
     """
     model, tokenizer = load_run(run, last=last)
-    data = read_json_object(run / CONFIG).get("data")
+    data = read_settings(run).get("data")
     if text is None:
         if not isinstance(data, dict) or "text" not in data or data["text"] == "-":
             raise ValueError(f"{run}: the text of this run is not stored. Name one with --text")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lets_build_gpt._common.atomic import read_json_object, write_json, write_text
+from lets_build_gpt._common.atomic import write_json, write_text
 from lets_build_gpt._common.device import dtype_name, pick_device, pick_dtype
 from lets_build_gpt._common.errors import check_integer, invalid
 from lets_build_gpt._common.run_folder import (
@@ -21,17 +21,12 @@ from lets_build_gpt._common.run_folder import (
     claim_run_folder,
     clear_run_folder,
 )
-from lets_build_gpt.checkpoint import package_version, read_train_state
+from lets_build_gpt.checkpoint import NOT_COMPARED, package_version, read_settings, read_train_state, run_id_of
 from lets_build_gpt.config import ModelConfig, OptimConfig, TrainConfig, resolve_warmup
 from lets_build_gpt.data import TRAIN_FRACTION, check_length, fingerprint
 from lets_build_gpt.tokenizer import CharTokenizer
 from lets_build_gpt.train import Evaluation, Trainer
 
-# settings that do not shape the trajectory, so that a resumed run may change them (`steps` is compared below)
-NOT_COMPARED = (
-    "text", "device", "threads", "eval_every", "checkpoint_every", "sample_tokens", "steps", "version",
-    "extended_steps",
-)  # fmt: skip
 OVERFIT = 1.01  # a last validation loss above this multiple of the lowest one is reported as over-fitting
 
 
@@ -96,7 +91,7 @@ def train(
         raise ValueError(f"`extend` continues a finished run, but {out} has none")
     check_length(text, model.context_length, text_name or "text")
     tokenizer = CharTokenizer.from_text(text)
-    saved = read_json_object(out / CONFIG) if resumes else {}
+    saved = read_settings(out) if resumes else {}
     if resumes and not isinstance(saved.get("train"), dict):
         raise ValueError(f"{out / CONFIG}: must hold the settings of a run under `train`")
 
@@ -115,9 +110,10 @@ def train(
         config = replace(config, steps=config.steps + extended)
     if config.threads:
         torch.set_num_threads(config.threads)
-    trainer = Trainer(model, optim, config, text, out)
+    trainer = Trainer(model, optim, config, text, out, run_id_of(saved or settings))
     if resumes:
         trainer.load()
+        tokenizer.save(out / TOKENIZER)  # derived from the text, which is the same: repairs a damaged file
         if trainer.steps_done >= config.steps:
             if extend is None:
                 say(f"{out}: already finished at step {trainer.steps_done}; add --extend N to train N more steps")
@@ -142,7 +138,7 @@ def finished_result(out: Path, model: ModelConfig) -> Result | None:
     """Return the result of the finished run in `out` if it trained `model` on the default text; None otherwise."""
     if not (out / CONFIG).is_file() or not (out / TRAINING_STATE).is_file():
         return None
-    settings, state = read_json_object(out / CONFIG), read_train_state(out / TRAINING_STATE)
+    settings, state = read_settings(out), read_train_state(out / TRAINING_STATE)
     try:
         same = ModelConfig(**{**settings["model"], "vocab_size": model.vocab_size}) == model
         finished = same and settings["data"]["text"] is None and state.step >= settings["train"]["steps"]

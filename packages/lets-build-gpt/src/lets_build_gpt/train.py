@@ -42,11 +42,20 @@ class Trainer:
     """A model, its optimizers and its batches.
 
     text: the whole text; its first 90 % are trained on. folder: the run folder, which `fit` and `save` write to.
-    train.device and train.dtype must be resolved (not "auto").
+    train.device and train.dtype must be resolved (not "auto"). run_id: marks the files of the run, so that `load`
+    refuses those of another one.
     Raises: ValueError if the text is too short.
     """
 
-    def __init__(self, model: ModelConfig, optim: OptimConfig, train: TrainConfig, text: str, folder: Path) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        optim: OptimConfig,
+        train: TrainConfig,
+        text: str,
+        folder: Path,
+        run_id: str = "",
+    ) -> None:
         self.config, self.folder = train, folder
         self.warmup_steps = resolve_warmup(optim, train.steps)
         self.grad_clip = optim.grad_clip
@@ -61,7 +70,7 @@ class Trainer:
         self.loss_function: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if train.compile:
             self.loss_function = torch.compile(self.model.loss)
-        self.state = TrainState()
+        self.state = TrainState(run_id=run_id)
         self.metrics = MetricsWriter(folder / METRICS)
         self._saved_step: int | None = None
         self._grad_norm: float | None = None
@@ -119,10 +128,11 @@ class Trainer:
         return Evaluation(state.step, value, state.best_step or state.step, state.best_val_loss, self.sample())
 
     def sample(self) -> str:
-        """Return a text that the model writes, of `sample_tokens` characters. Its seed is that of the run."""
+        """Return a text of `sample_tokens` characters, sampled at temperature 0.8 with the seed of the run."""
         generator = torch.Generator(self.device).manual_seed(self.config.seed)
         start = torch.tensor([self.tokenizer.encode(self.tokenizer.start)], device=self.device)
-        ids = self.model.generate(start, max_new_tokens=self.config.sample_tokens, generator=generator)
+        length = self.config.sample_tokens
+        ids = self.model.generate(start, max_new_tokens=length, temperature=0.8, generator=generator)
         return self.tokenizer.decode(ids[0].tolist())
 
     def fit(
@@ -208,7 +218,8 @@ class Trainer:
 
         Raises: ValueError that names the file if one is missing, damaged, or belongs to another run.
         """
-        self.state = load_training_state(self.folder / TRAINING_STATE, self.model, self.optimizers)
+        path = self.folder / TRAINING_STATE
+        self.state = load_training_state(path, self.model, self.optimizers, self.state.run_id)
         self.scaler.load_state_dict(self.state.scaler)
         self.metrics.truncate(self.state.step)
         self._saved_step = self.state.step
@@ -217,4 +228,5 @@ class Trainer:
 
     def _save_best(self) -> None:
         if self.state.best_step in (None, self.state.step):
-            save_weights(self.model, self.folder / WEIGHTS, step=self.state.step, val_loss=self.state.best_val_loss)
+            about = {"step": self.state.step, "val_loss": self.state.best_val_loss, "run_id": self.state.run_id}
+            save_weights(self.model, self.folder / WEIGHTS, **about)

@@ -3,127 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from transformer_torch._common.cli import Presets, command_line, run, say
+from transformer_torch._common.cli import Presets, run, say
 from transformer_torch._common.errors import (
-    MissingDependencyError,
     check_integer,
     check_not_negative,
     invalid,
 )
-from transformer_torch.config import Dtype, TrainConfig, TransformerConfig
-from transformer_torch.recipes import RECIPES, DataConfig, Recipe
+from transformer_torch.cli_train import PROG, TRAIN, draw, run_training
+from transformer_torch.config import Dtype
+from transformer_torch.recipes import RECIPES
 
 if TYPE_CHECKING:
     from transformer_torch.inference.translate import Translator
-    from transformer_torch.training.trainer import Metrics, Trainer
 
-PROG = "transformer-torch"
 LINES_AT_ONCE = 512
-
-
-def _progress_report(
-    trainer: Trainer, show: Callable[..., None], message: Callable[[str], None]
-) -> Callable[[Metrics], None]:
-    """Return a function that shows the metrics of a step, and a line for each evaluation."""
-
-    def report(metrics: Metrics) -> None:
-        show(int(metrics["step"]), loss=f"{metrics['loss']:.3f}")
-        if "val_loss" in metrics:
-            times = f"{metrics['tokens_per_second']:,.0f} tokens/s  {metrics['cpu_seconds']:,.0f} CPU-s"
-            losses = f"loss {metrics['loss']:.3f}  validation {metrics['val_loss']:.4f}"
-            message(f"step {metrics['step']:,}  {losses}  {times}")
-
-    return report
-
-
-def _run_training(recipe: Recipe, out: Path, resume: bool, overwrite: bool, extend: int) -> Translator:
-    """Train into a folder. Raises: TrainingInterrupted, after a checkpoint, when a signal has arrived."""
-    from transformer_torch._common.interrupt import TrainingInterrupted, defer_sigint
-    from transformer_torch._common.malloc import keep_freed_memory
-    from transformer_torch._common.progress import Progress
-    from transformer_torch.inference.translate import Translator
-    from transformer_torch.training.distributed import rank_and_world
-    from transformer_torch.training.run import prepare
-
-    keep_freed_memory()
-    shown = rank_and_world()[0] == 0
-    prepared = prepare(
-        recipe, out, resume=resume, overwrite=overwrite, extend=extend, say=say if shown else lambda text: None
-    )
-    trainer, tokenizer = prepared.trainer, prepared.tokenizer
-    if shown:
-        sizes = f"vocabulary {len(tokenizer):,}, {trainer.model.num_parameters():,} parameters"
-        say(f"{len(trainer.pairs):,} training pairs, {len(trainer.valid):,} validation pairs, {sizes}")
-        if trainer.finished:
-            say(f"{out}: already finished at step {trainer.progress.step:,}; to train longer, add --extend N")
-    with (
-        defer_sigint() as stopping,
-        Progress(trainer.config.steps, initial=trainer.progress.step, shown=shown) as progress,
-    ):
-        model = trainer.fit(_progress_report(trainer, progress.update, progress.message), stopping)
-    if trainer.interrupted:
-        again = command_line(PROG, "--resume")
-        raise TrainingInterrupted(f"interrupted at step {trainer.progress.step:,}; continue with: {again}")
-    return Translator(model, tokenizer)
-
-
-def _draw(*draw: Callable[[], Path]) -> None:
-    """Draw figures where matplotlib is installed."""
-    try:
-        for figure in draw:
-            say(f"wrote {figure()}")
-    except MissingDependencyError as error:
-        say(f"no figures: {error}")
-
-
-@dataclass(frozen=True)
-class ModelOptions(TransformerConfig):
-    """The options of the model: all but the padding id, which the tokenizer determines."""
-
-    pad_id: tyro.conf.Suppress[int] = 0
-
-
-@dataclass
-class Train:
-    """Train on parallel text or a synthetic task.
-
-    Example: transformer-torch train small --src train.de --tgt train.en --out runs/de-en
-    """
-
-    model: ModelOptions
-    """Sizes of the model."""
-    train: TrainConfig
-    """Training settings."""
-    data: DataConfig
-    """Text and tokenizer."""
-    out: Path
-    """Run folder."""
-    resume: bool = False
-    """Continue the run in --out: repeat the same command with this option."""
-    overwrite: bool = False
-    """Replace the run in --out."""
-    extend: int = 0
-    """With --resume: steps to add to a finished run."""
-
-    def __call__(self) -> None:
-        """Train, then draw the losses."""
-        from transformer_torch.plots import plot_loss
-        from transformer_torch.training.distributed import process_group
-
-        sizes = asdict(self.model)
-        recipe = Recipe("train", "", TransformerConfig(**sizes), self.train, self.data)
-        with process_group() as rank:
-            _run_training(recipe, self.out, self.resume, self.overwrite, self.extend)
-        if rank == 0:
-            say(f"wrote {self.out / 'model.safetensors'}")
-            _draw(lambda: plot_loss([self.out]))
 
 
 @dataclass
@@ -160,12 +60,12 @@ class Demo:
         )
         if (self.out / "training_state.safetensors").exists() and not self.overwrite:
             say(f"using the run in {self.out}; to train again, add --overwrite")
-        translator = _run_training(replace(recipe, train=train), self.out, not self.overwrite, self.overwrite, 0)
+        translator = run_training(replace(recipe, train=train), self.out, not self.overwrite, self.overwrite)
         pairs, exact = score_on_held_out_days(translator)
         for source, iso in pairs[:8]:
             print(f"{source:>36}  ->  {iso}")
         print(f"{exact} of {N_TESTED} dates of days that training never had are exactly right")
-        _draw(lambda: plot_loss([self.out]), lambda: plot_attention(translator, EXAMPLE, self.out / "attention.png")[0])
+        draw(lambda: plot_loss([self.out]), lambda: plot_attention(translator, EXAMPLE, self.out / "attention.png")[0])
         say(f"Next: echo '4. März 2021' | {PROG} translate {self.out}")
         if sys.stdin.isatty():
             _prompt(translator)
@@ -200,8 +100,8 @@ class Translate:
     """UTF-8 text, one sentence per line, .gz too; - is stdin."""
     beam_size: int = 4
     """Hypotheses of beam search; 1 is greedy decoding."""
-    length_alpha: float = 0.6
-    """Exponent of the length norm; larger values prefer longer translations."""
+    length_alpha: float | None = None
+    """Exponent of the length norm, larger for longer translations; none: as `evaluate --store` chose, else 0.6."""
     length_norm: Literal["gnmt", "power"] = "gnmt"
     """Length norm: gnmt is ((5 + length) / 6)^alpha, as in the paper; power is length^alpha."""
     nbest: int = 1
@@ -219,7 +119,8 @@ class Translate:
         check_integer("beam_size", self.beam_size, 1)
         check_integer("nbest", self.nbest, 1, self.beam_size)
         check_integer("batch_size", self.batch_size, 1)
-        check_not_negative("length_alpha", self.length_alpha)
+        if self.length_alpha is not None:
+            check_not_negative("length_alpha", self.length_alpha)
         if self.max_source_tokens is not None:
             check_integer("max_source_tokens", self.max_source_tokens, 2)
 
@@ -239,11 +140,12 @@ class Translate:
             pools = translator.nbest(
                 block,
                 self.beam_size,
-                self.length_alpha,
+                translator.length_alpha if self.length_alpha is None else self.length_alpha,
                 self.length_norm,
                 batch_size=self.batch_size,
                 max_source_tokens=self.max_source_tokens,
                 truncated=warn,
+                at_least=self.nbest,
             )
             for number, pool in enumerate(pools, first):
                 for text, score in pool[: self.nbest]:
@@ -280,6 +182,53 @@ class Score:
 
         for line in score_files(self.hypothesis, self.reference):
             print(line)
+
+
+@dataclass
+class Evaluate:
+    """Print the BLEU of a run on parallel text, for several exponents of the length norm.
+
+    Example: transformer-torch evaluate runs/de-en --src valid.de --tgt valid.en --store
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    src: Path
+    """Source text."""
+    tgt: Path
+    """Reference translations. Not a test set, if you store the result."""
+    beam_size: int = 4
+    """Hypotheses of beam search."""
+    length_alphas: tuple[float, ...] = (0.6, 1.0, 1.4, 1.8, 2.2, 2.6)
+    """Exponents to try."""
+    store: bool = False
+    """Make the exponent with the highest BLEU the default of `translate` for this run."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        check_integer("beam_size", self.beam_size, 1)
+        if not self.length_alphas:
+            raise invalid("length_alphas", "hold at least one number", self.length_alphas)
+        for alpha in self.length_alphas:
+            check_not_negative("length_alphas", alpha)
+
+    def __call__(self) -> None:
+        """Print one line for each exponent."""
+        from transformer_torch._common.malloc import keep_freed_memory
+        from transformer_torch.data.corpus import read_parallel
+        from transformer_torch.evaluation.bleu import bleu_by_alpha
+        from transformer_torch.inference.translate import Translator, store_length_alpha
+
+        keep_freed_memory()
+        corpus = read_parallel(self.src, self.tgt)
+        scores = bleu_by_alpha(Translator.load(self.run, self.device), corpus, self.length_alphas, self.beam_size)
+        for alpha, bleu in scores.items():
+            print(f"{alpha:g}\t{bleu:.2f}")
+        if self.store:
+            best = max(scores, key=lambda alpha: scores[alpha])
+            store_length_alpha(self.run, best)
+            say(f"{self.run}: the default length alpha is now {best:g}")
 
 
 @dataclass
@@ -331,24 +280,11 @@ class Plot:
             say(f"wrote {figure}")
 
 
-def _default_recipe(arguments: Sequence[str]) -> str:
-    """The recipe of a command that names none: small where text is given, else dates."""
-    text = any(argument.split("=")[0] in ("--src", "--data") for argument in arguments)
-    return "small" if text else "dates"
-
-
-def _train_preset(recipe: Recipe) -> Train:
-    return Train(ModelOptions(**asdict(recipe.model)), recipe.train, recipe.data, Path(f"runs/{PROG}-{recipe.name}"))
-
-
 COMMANDS: dict[str, type | Presets] = {
     "demo": Demo,
-    "train": Presets(
-        "Train on parallel text or a synthetic task.",
-        {name: (recipe.description, _train_preset(recipe)) for name, recipe in RECIPES.items()},
-        _default_recipe,
-    ),
+    "train": TRAIN,
     "translate": Translate,
+    "evaluate": Evaluate,
     "score": Score,
     "average": Average,
     "plot": Plot,

@@ -52,9 +52,10 @@ class Transformer(nn.Module):
         """
         x = self.embedding(ids) * math.sqrt(self.config.d_model)
         x = x + self.positions(first, ids.size(1))
-        if torch.is_autocast_enabled(x.device.type):
+        device = x.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             # the residual stream in low precision, too: half the memory traffic (LayerNorm computes in float32 inside)
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+            x = x.to(torch.get_autocast_dtype(device))
         return dropout(x, self.config.dropout, self.training)
 
     def encode(

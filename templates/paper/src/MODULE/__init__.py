@@ -7,14 +7,14 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from {{MODULE}}.checkpoint import load_run
-    from {{MODULE}}.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
-    from {{MODULE}}.data import CharTokenizer, synthetic_text
-    from {{MODULE}}.loss import cross_entropy
-    from {{MODULE}}.model import Model
-    from {{MODULE}}.paper import PAPER
-    from {{MODULE}}.recipes import RECIPES, Recipe
-    from {{MODULE}}.train import Trainer, run_training
+    from MODULE.checkpoint import load_run
+    from MODULE.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
+    from MODULE.data import CharTokenizer, synthetic_text
+    from MODULE.loss import cross_entropy
+    from MODULE.model import Model
+    from MODULE.paper import PAPER
+    from MODULE.recipes import RECIPES, Recipe
+    from MODULE.train import Trainer, run_training
 
     __version__: str
 

@@ -1,11 +1,11 @@
-"""Entry point of the `{{NAME}}` command and of `python -m {{MODULE}}`."""
+"""Entry point of the `{{NAME}}` command and of `python -m MODULE`."""
 
-from {{MODULE}}._common.cli import start
+from MODULE._common.cli import start
 
 
 def main() -> None:
     """Run the command line."""
-    start("{{MODULE}}.cli")
+    start("MODULE.cli")
 
 
 if __name__ == "__main__":

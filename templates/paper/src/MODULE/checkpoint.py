@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from {{MODULE}}._common.atomic import read_json_object
-from {{MODULE}}._common.run_folder import CONFIG, TOKENIZER, WEIGHTS
-from {{MODULE}}._common.tensors import load_weights, read_tensors, write_tensors
-from {{MODULE}}.config import DataConfig, ModelConfig, TrainConfig
-from {{MODULE}}.data import CharTokenizer
-from {{MODULE}}.model import Model
+from MODULE._common.atomic import read_json_object
+from MODULE._common.run_folder import CONFIG, TOKENIZER, WEIGHTS
+from MODULE._common.tensors import load_weights, read_tensors, write_tensors
+from MODULE.config import DataConfig, ModelConfig, TrainConfig
+from MODULE.data import CharTokenizer
+from MODULE.model import Model
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from {{MODULE}}._common.cli import Presets, command_line, run, say
-from {{MODULE}}._common.interrupt import TrainingInterrupted
-from {{MODULE}}.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
-from {{MODULE}}.paper import PAPER
-from {{MODULE}}.recipes import RECIPES, Recipe
+from MODULE._common.cli import Presets, command_line, run, say
+from MODULE._common.interrupt import TrainingInterrupted
+from MODULE.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
+from MODULE.paper import PAPER
+from MODULE.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from {{MODULE}}.train import Trainer
+    from MODULE.train import Trainer
 
 PROG = "{{NAME}}"
 
@@ -32,7 +32,7 @@ def _end(trainer: Trainer, out: Path, *more: str) -> None:
 
 @dataclass
 class Demo:
-    """Train a small model and print text that it generates (10 s).
+    """Train a small model and print text that it generates (5 s).
 
     Example: {{NAME}} demo
     """
@@ -46,7 +46,7 @@ class Demo:
         """Run the command."""
         import torch
 
-        from {{MODULE}}.demo import sample_lines, train_demo
+        from MODULE.demo import sample_lines, train_demo
 
         torch.set_num_threads(1)  # the matrices are too small for a second thread to help
         _end(train_demo(self.out, self.overwrite, say), self.out)
@@ -76,7 +76,7 @@ class Train:
 
     def __call__(self) -> None:
         """Run the command."""
-        from {{MODULE}}.train import run_training
+        from MODULE.train import run_training
 
         trainer = run_training(
             Recipe("", "", self.model, self.train, self.data),
@@ -106,10 +106,10 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Run the command."""
-        from {{MODULE}}._common.device import pick_device
-        from {{MODULE}}.checkpoint import load_run
-        from {{MODULE}}.data import load_text, make_examples, split_lines
-        from {{MODULE}}.train import mean_loss
+        from MODULE._common.device import pick_device
+        from MODULE.checkpoint import load_run
+        from MODULE.data import load_text, make_examples, split_lines
+        from MODULE.train import mean_loss
 
         model, tokenizer, settings = load_run(self.run, pick_device(self.device))
         text = load_text(self.text)
@@ -140,9 +140,9 @@ class Generate:
         """Run the command."""
         import torch
 
-        from {{MODULE}}._common.device import pick_device
-        from {{MODULE}}._common.errors import check_integer
-        from {{MODULE}}.checkpoint import load_run
+        from MODULE._common.device import pick_device
+        from MODULE._common.errors import check_integer
+        from MODULE.checkpoint import load_run
 
         check_integer("seed", self.seed, 0, 2**32 - 1)
         model, tokenizer, _ = load_run(self.run, pick_device(self.device))
@@ -165,7 +165,7 @@ class Plot:
 
     def __call__(self) -> None:
         """Run the command."""
-        from {{MODULE}}.plots import plot_loss
+        from MODULE.plots import plot_loss
 
         plot_loss(self.runs, self.out)
         print(self.out)

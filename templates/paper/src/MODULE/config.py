@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from {{MODULE}}._common import errors
+from MODULE._common import errors
 
 DType = Literal["auto", "float32", "bfloat16"]
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from {{MODULE}}._common.atomic import read_json_object, read_text, write_json
-from {{MODULE}}._common.errors import invalid
+from MODULE._common.atomic import read_json_object, read_text, write_json
+from MODULE._common.errors import invalid
 
 NEWLINE = "\n"
 _WORDS = (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from {{MODULE}}.checkpoint import load_run
-from {{MODULE}}.config import SamplingConfig
-from {{MODULE}}.recipes import RECIPES
-from {{MODULE}}.train import Trainer, run_training
+from MODULE.checkpoint import load_run
+from MODULE.config import SamplingConfig
+from MODULE.recipes import RECIPES
+from MODULE.train import Trainer, run_training
 
 
 def train_demo(out: Path, overwrite: bool, say: Callable[[str], None]) -> Trainer:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from {{MODULE}}.config import SamplingConfig
-from {{MODULE}}.data import current_line
-from {{MODULE}}.model import Model
+from MODULE.config import SamplingConfig
+from MODULE.data import current_line
+from MODULE.model import Model
 
 
 def sample_next(logits: Float[Tensor, " vocab"], temperature: float, generator: torch.Generator | None = None) -> int:

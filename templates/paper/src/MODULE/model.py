@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from {{MODULE}}.config import ModelConfig, SamplingConfig
+from MODULE.config import ModelConfig, SamplingConfig
 
 
 class Model(nn.Module):
@@ -44,6 +44,6 @@ class Model(nn.Module):
         self, ids: list[int], sampling: SamplingConfig | None = None, generator: torch.Generator | None = None
     ) -> list[int]:
         """Return the ids that continue `ids`; see generate.py."""
-        from {{MODULE}}.generate import generate
+        from MODULE.generate import generate
 
         return generate(self, ids, sampling or SamplingConfig(), generator)

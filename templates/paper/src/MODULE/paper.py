@@ -24,7 +24,7 @@ class Paper:
 
 
 PAPER = Paper(
-{{TITLE_PYTHON}}
-    year={{YEAR}},
-    url={{URL_PYTHON}},
+    title=TITLE,
+    year=YEAR,
+    url=URL,
 )

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from {{MODULE}}._common.atomic import atomic_write
-from {{MODULE}}._common.errors import invalid
-from {{MODULE}}._common.metrics import read_metrics
-from {{MODULE}}._common.optional import require
-from {{MODULE}}._common.run_folder import METRICS
+from MODULE._common.atomic import atomic_write
+from MODULE._common.errors import invalid
+from MODULE._common.metrics import read_metrics
+from MODULE._common.optional import require
+from MODULE._common.run_folder import METRICS
 
 FORMATS = (".png", ".svg", ".pdf")
 

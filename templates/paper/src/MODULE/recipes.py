@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from {{MODULE}}.config import DataConfig, ModelConfig, TrainConfig
+from MODULE.config import DataConfig, ModelConfig, TrainConfig
 
 
 @dataclass(frozen=True)

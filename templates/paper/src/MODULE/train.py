@@ -14,22 +14,22 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from {{MODULE}}._common import run_folder
-from {{MODULE}}._common.atomic import write_json, write_text
-from {{MODULE}}._common.device import autocast, dtype_name, pick_device, pick_dtype
-from {{MODULE}}._common.errors import DivergenceError, check_integer
-from {{MODULE}}._common.interrupt import defer_sigint
-from {{MODULE}}._common.metrics import Clock, MetricsWriter
-from {{MODULE}}._common.optional import is_installed
-from {{MODULE}}._common.progress import Progress
-from {{MODULE}}._common.tensors import write_tensors
-from {{MODULE}}.checkpoint import read_settings, read_state, write_state
-from {{MODULE}}.config import TrainConfig
-from {{MODULE}}.data import CharTokenizer, fingerprint, load_text, make_examples, split_lines
-from {{MODULE}}.loss import cross_entropy
-from {{MODULE}}.model import Model
-from {{MODULE}}.optim import AdamW, cosine
-from {{MODULE}}.recipes import Recipe
+from MODULE._common import run_folder
+from MODULE._common.atomic import write_json, write_text
+from MODULE._common.device import autocast, dtype_name, pick_device, pick_dtype
+from MODULE._common.errors import DivergenceError, check_integer
+from MODULE._common.interrupt import defer_sigint
+from MODULE._common.metrics import Clock, MetricsWriter
+from MODULE._common.optional import is_installed
+from MODULE._common.progress import Progress
+from MODULE._common.tensors import write_tensors
+from MODULE.checkpoint import read_settings, read_state, write_state
+from MODULE.config import TrainConfig
+from MODULE.data import CharTokenizer, fingerprint, load_text, make_examples, split_lines
+from MODULE.loss import cross_entropy
+from MODULE.model import Model
+from MODULE.optim import AdamW, cosine
+from MODULE.recipes import Recipe
 
 Examples = tuple[Int64[Tensor, "_ time"], Int64[Tensor, "_"]]  # contexts and targets
 NOT_COMPARED = ("device", "eval_every", "version", "extended")  # on resume: they do not shape the trajectory
@@ -216,7 +216,7 @@ def run_training(
     with Progress(config.steps, initial=trainer.steps_done) as progress:
         finished = trainer.fit(out, progress)
     if finished and is_installed("matplotlib"):
-        from {{MODULE}}.plots import plot_loss
+        from MODULE.plots import plot_loss
 
         plot_loss([out], out / run_folder.LOSS_CURVE)
     return trainer

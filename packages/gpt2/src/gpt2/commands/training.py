@@ -145,9 +145,9 @@ def _of_recipe(recipe: Recipe) -> Train:
 
 @dataclass
 class Demo:
-    """Train a small GPT-2 on Python's documentation (1-2 min), show an attention head, and let the model write.
+    """Train a small GPT-2 on Python's documentation (1 CPU-min), show an attention head, and let the model write.
 
-    A finished demo is shown again without training; --overwrite trains it again.
+    With --resume a finished demo is shown again without training; --overwrite trains it again.
 
     Example: gpt2 demo
     """
@@ -297,7 +297,6 @@ def run_trainer(trainer: Trainer, start: RunStart) -> None:
     from gpt2.training import distributed
 
     first = distributed.rank() == 0
-    trainer.say(f"Training on {trainer.device.type} in {trainer.config.dtype}.")
     last = trainer.fit(start)
     if not first:
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -182,7 +183,7 @@ def prepare(
     task = partial(_write_shard, out=str(out), tokenizer=tokenizer, dtype=dtype)
     try:
         if workers > 1 and len(work) > 1:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_ctrl_c) as pool:
                 shards = list(pool.map(task, range(len(work)), work))
         else:
             shards = [task(number, chunk) for number, chunk in enumerate(work)]
@@ -209,6 +210,11 @@ def prepare(
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
     return index
+
+
+def _ignore_ctrl_c() -> None:
+    """Leave Ctrl-C to the main process, which reports it in one line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from gpt2._common.atomic import read_json_object, write_json
-from gpt2._common.errors import invalid
+from gpt2._common.errors import invalid, is_integer
 from gpt2._common.optional import require
-from gpt2._common.run_folder import TOKENIZER
+from gpt2._common.run_folder import CONFIG, TOKENIZER
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 OTHER_FORMATS = ("vocab.json",)  # with merges.txt: what older Hugging Face folders have instead of tokenizer.json
@@ -224,7 +224,16 @@ def load(folder: str | Path, named: str | None = None) -> Tokenizer:
         return make(named or "gpt2")
     if named is not None:
         check_same(make(named), own, folder)
+    if isinstance(own, BPETokenizer) and own.eos_id is None:
+        own.eos_id = _stated_eos_id(folder, own.vocab_size)
     return own
+
+
+def _stated_eos_id(folder: Path, vocab_size: int) -> int | None:
+    """Return the end-of-text id of config.json, for a tokenizer whose end-of-text token has a name of its own."""
+    path = folder / CONFIG
+    eos_id: Any = read_json_object(path).get("eos_token_id") if path.exists() else None
+    return int(eos_id) if is_integer(eos_id) and 0 <= eos_id < vocab_size else None
 
 
 def has_tokenizer(folder: str | Path) -> bool:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gpt2._common.atomic import write_text
 from gpt2._common.device import DTYPES
 from gpt2._common.errors import check_choice, invalid
 from gpt2._common.run_folder import has_checkpoint
-from gpt2.config import GPT2Config
 from gpt2.data import tokenizers
-from gpt2.pretrained.weights import load, save
-
-CARD = "README.md"
+from gpt2.pretrained.weights import load, save, write_model_card
 
 
 def export(
@@ -46,30 +42,5 @@ def export(
     save(loaded, out, dtype=DTYPES[dtype])
     if own is not None:
         tokenizers.save(own, out)
-    write_text(out / CARD, model_card(loaded.config, loaded.num_parameters(), own is not None))
+    write_model_card(out, loaded.config, has_tokenizer=own is not None)
     return out
-
-
-def model_card(config: GPT2Config, parameters: int, has_tokenizer: bool) -> str:
-    """Return the README.md of a model folder, as Hugging Face's hub shows it."""
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "tags: [gpt2]",
-        "---",
-        "",
-        "# GPT-2",
-        "",
-    ]
-    lines += [
-        f"{parameters:,} parameters: {config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, "
-        f"context of {config.context_length} tokens, vocabulary of {config.vocab_size}.",
-        "",
-        "```python",
-        "from transformers import AutoModelForCausalLM" + ", AutoTokenizer" * has_tokenizer,
-        "",
-        'model = AutoModelForCausalLM.from_pretrained("this folder")',
-    ]
-    lines += ['tokenizer = AutoTokenizer.from_pretrained("this folder")'] * has_tokenizer
-    return "\n".join([*lines, "```", ""])

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gpt2._common.atomic import read_json_object, write_json
+from gpt2._common.atomic import read_json_object, write_json, write_text
 from gpt2._common.errors import check_choice, invalid, is_integer
 from gpt2._common.run_folder import CONFIG, WEIGHTS
 from gpt2._common.tensors import write_tensors
@@ -204,7 +204,6 @@ def save(
     shard_bytes: int | None = None,
     dtype: torch.dtype | None = None,
     state: State | None = None,
-    metadata: dict[str, str] | None = None,
 ) -> None:
     """Write `config.json` and `model.safetensors` as Hugging Face has them.
 
@@ -228,7 +227,7 @@ def save(
     if len(shards) > 1:
         names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        write_tensors(folder / name, shard, {"format": "pt", **(metadata or {})})
+        write_tensors(folder / name, shard, {"format": "pt"})
     if len(shards) > 1:
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         index = {"metadata": {"total_size": sum(t.nbytes for t in state.values())}, "weight_map": weight_map}
@@ -244,3 +243,29 @@ def write_config(config: GPT2Config, folder: Path) -> None:
     write_json(folder / CONFIG, config_to_hf(config))
     ids = {} if config.eos_id is None else {"bos_token_id": config.eos_id, "eos_token_id": config.eos_id}
     write_json(folder / GENERATION_CONFIG, {"do_sample": True, **ids})
+
+
+def write_model_card(folder: Path, config: GPT2Config, *, has_tokenizer: bool) -> None:
+    """Write the README.md of a model folder, as Hugging Face's hub shows it."""
+    also, names = (
+        (", AutoTokenizer", ['tokenizer = AutoTokenizer.from_pretrained("FOLDER")']) if has_tokenizer else ("", [])
+    )
+    lines = [
+        *(
+            "---",
+            "library_name: transformers",
+            "pipeline_tag: text-generation",
+            "tags: [gpt2]",
+            "---",
+            "",
+            "# GPT-2",
+            "",
+        ),
+        f"{config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, context of {config.context_length} "
+        f"tokens, vocabulary of {config.vocab_size} tokens. FOLDER is the path of this folder.",
+        *("", "```python", f"from transformers import AutoModelForCausalLM{also}", ""),
+        'model = AutoModelForCausalLM.from_pretrained("FOLDER")',
+        *names,
+        *("```", ""),
+    ]
+    write_text(folder / "README.md", "\n".join(lines))

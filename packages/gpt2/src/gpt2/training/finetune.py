@@ -137,8 +137,8 @@ def make_finetuner(
     torch.manual_seed(config.seed)
     add_lora(model, lora)
 
-    def save_merged(path: Path, _: State, step: int) -> None:
-        save(merge_lora(copy.deepcopy(model)), path, metadata={"step": str(step)})
+    def save_merged(path: Path, _: State) -> None:
+        save(merge_lora(copy.deepcopy(model)), path)
 
     return Trainer(model, data, config, folder, save_model=save_merged, **options)
 

@@ -16,7 +16,7 @@ from gpt2.config import GPT2Config, TrainConfig
 from gpt2.training.checkpoint import read_progress
 
 TRAIN_CONFIG = "train_config.json"  # config.json is Hugging Face's
-ALSO = (TRAIN_CONFIG, "tokenizer_config.json", "generation_config.json", "model.safetensors.index.json")
+ALSO = (TRAIN_CONFIG, "README.md", "tokenizer_config.json", "generation_config.json", "model.safetensors.index.json")
 # Settings that do not shape the trajectory beyond rounding; any number of processes resumes any other number.
 NOT_COMPARED = (
     *("device", "compile", "micro_batch", "activation_checkpointing", "parallel", "report_mfu"),

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt2._common.atomic import read_json_object, write_json
@@ -30,12 +29,12 @@ from gpt2._common.device import autocast, dtype_name, pick_dtype
 from gpt2._common.errors import DivergenceError, invalid
 from gpt2._common.interrupt import defer_sigint
 from gpt2._common.metrics import Clock, MetricsWriter
-from gpt2._common.run_folder import METRICS, WEIGHTS, clear_run_folder
+from gpt2._common.run_folder import METRICS, clear_run_folder
 from gpt2.config import TrainConfig
 from gpt2.data import tokenizers
 from gpt2.data.token_file import IGNORE, Batches
 from gpt2.model import GPT2
-from gpt2.pretrained.weights import State, save, write_config
+from gpt2.pretrained.weights import State, save, write_config, write_model_card
 from gpt2.training import distributed
 from gpt2.training.checkpoint import load_training, save_training
 from gpt2.training.optim import learning_rate, make_optimizers
@@ -43,7 +42,7 @@ from gpt2.training.run import ALSO, TRAIN_CONFIG, RunStart, compare_settings, ru
 from gpt2.training.throughput import flops_per_token, matmul_peak
 
 EXTRA_METRICS = ("tflops", "mfu")
-SaveModel = Callable[[Path, State, int], None]
+SaveModel = Callable[[Path, State], None]
 
 
 @dataclass
@@ -125,7 +124,9 @@ class Trainer:
             raise invalid("patience", "be 0 without held-out data", self.config.patience)
         distributed.barrier()  # every process has read the folder before rank 0 writes
         if start.finished:
+            self.load()
             return {}
+        self.say(f"Training on {self.device.type} in {self.config.dtype}.")
         if distributed.rank() == 0:
             self._write_settings(settings, fresh=not start.resume)
         if start.resume:
@@ -144,6 +145,7 @@ class Trainer:
             clear_run_folder(self.folder, ALSO)
         write_json(self.folder / TRAIN_CONFIG, settings)  # first: it marks the folder as that of a run
         write_config(self.model.config, self.folder)
+        write_model_card(self.folder, self.model.config, has_tokenizer=self.tokenizer is not None)
         if self.tokenizer is not None:
             tokenizers.save(self.tokenizer, self.folder)
 
@@ -256,18 +258,16 @@ class Trainer:
             self._write_model()
 
     def load(self) -> None:
-        """Restore the checkpoint of the folder, and write the model if the run was killed before it did so."""
+        """Restore the checkpoint of the folder, and write the model, in case the run was killed before it did so."""
         self.progress = TrainingProgress(**load_training(self.folder, self.model, self.optimizers, self.scaler))
         self._saved_step = self.progress.step
-        kept = self.progress.best_step if self.config.patience else self.progress.step
-        stale = distributed.rank() == 0 and _step_of(self.folder / WEIGHTS) != kept
-        if distributed.all_reduce_sum(float(stale), self.device) and kept == self.progress.step:
+        if not self.config.patience or self.progress.best_step == self.progress.step:
             self._write_model()
 
     def _write_model(self) -> None:
         state = distributed.gathered_weights(self.model)
         if distributed.rank() == 0:
-            self.save_model(self.folder, state, self.progress.step)
+            self.save_model(self.folder, state)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return a context for matmuls in the run's dtype; FSDP casts by itself (gpt2.training.distributed.shard)."""
@@ -303,16 +303,7 @@ class Trainer:
 
 
 def _save_plain(model: GPT2) -> SaveModel:
-    return lambda folder, state, step: save(model, folder, state=state, metadata={"step": str(step)})
-
-
-def _step_of(path: Path) -> int | None:
-    """Return the step that a weights file stores in its metadata, or None."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return None
+    return lambda folder, state: save(model, folder, state=state)
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer_torch.data.corpus import read_lines
+from transformer_torch.data.corpus import Corpus, read_lines
+from transformer_torch.inference.translate import Translator
 
 
 def score_lines(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
@@ -24,6 +25,19 @@ def score_lines(hypotheses: Sequence[str], references: Sequence[str]) -> list[st
     metrics = (sacrebleu.BLEU(), sacrebleu.CHRF())
     found = [(m.corpus_score(list(hypotheses), [list(references)]), m.get_signature()) for m in metrics]
     return [f"{score}  {signature}" for score, signature in found]
+
+
+def bleu_by_alpha(
+    translator: Translator, corpus: Corpus, length_alphas: Sequence[float], beam_size: int = 4
+) -> dict[float, float]:
+    """Return the BLEU of a translator on a corpus for each exponent of the length norm."""
+    import sacrebleu
+
+    bleu = sacrebleu.BLEU()
+    return {
+        alpha: bleu.corpus_score(translator.translate(corpus.src, beam_size, alpha), [corpus.tgt]).score
+        for alpha in length_alphas
+    }
 
 
 def score_files(hypothesis: Path, reference: Path) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transformer_torch._common.atomic import read_json_object
+from transformer_torch._common.atomic import read_json_object, write_json
 from transformer_torch._common.device import pick_device, pick_dtype
-from transformer_torch._common.errors import check_integer
+from transformer_torch._common.errors import check_integer, check_not_negative
 from transformer_torch._common.run_folder import CONFIG, WEIGHTS
 from transformer_torch._common.tensors import load_weights, read_tensors
 from transformer_torch.config import Dtype, TransformerConfig, from_dict
@@ -20,6 +20,15 @@ from transformer_torch.inference.generate import LengthNorm, Stop, beam_search, 
 from transformer_torch.model import Transformer
 
 Truncated = Callable[[int, int, int], None]  # index of the line, its tokens, how many of them were kept
+
+
+LENGTH_ALPHA = "length_alpha"  # in config.json
+DEFAULT_ALPHA = 0.6  # the paper's (section 6.1)
+
+
+def store_length_alpha(folder: Path, length_alpha: float) -> None:
+    """Make an exponent of the length norm the default of a run."""
+    write_json(folder / CONFIG, read_json_object(folder / CONFIG) | {LENGTH_ALPHA: length_alpha})
 
 
 class Translator:
@@ -36,6 +45,7 @@ class Translator:
                 f"got {len(tokenizer):,}. They are of different runs"
             )
         self.model, self.tokenizer = model.eval(), tokenizer
+        self.length_alpha = DEFAULT_ALPHA  # or what store_length_alpha wrote into the run folder
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: Dtype = "float32") -> Translator:
@@ -56,6 +66,9 @@ class Translator:
         weights, _ = read_tensors(folder / WEIGHTS)
         load_weights(model, weights, folder / WEIGHTS)
         translator = cls(model, load_tokenizer(folder))
+        if LENGTH_ALPHA in values:
+            check_not_negative(f"{path}: {LENGTH_ALPHA}", values[LENGTH_ALPHA])
+            translator.length_alpha = float(values[LENGTH_ALPHA])
         model.to(where, kind)
         return translator
 
@@ -75,11 +88,13 @@ class Translator:
         batch_size: int = 64,
         max_source_tokens: int | None = None,
         truncated: Truncated = lambda line, tokens, kept: None,
+        at_least: int = 1,
     ) -> list[list[tuple[str, float]]]:
         """Return up to `beam_size` different translations of each line with their scores, best first.
 
         A blank line has one empty translation. Longer lines than `max_source_tokens` are truncated, and `truncated`
-        is told. With beam size 1 decoding is greedy, and the score is 0.
+        is told. With beam size 1 decoding is greedy, and the score is 0. Different ids may have the same text; a line
+        with fewer than `at_least` different texts is searched again with beams of up to 8 times the size.
         """
         check_integer("beam_size", beam_size, 1)
         check_integer("batch_size", batch_size, 1)
@@ -95,16 +110,30 @@ class Translator:
         order = sorted(ids, key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            src = pad([ids[i] for i in chosen], self.model.config.pad_id).to(self.model.embedding.weight.device)
-            if beam_size == 1:
-                hypotheses = [[(output, 0.0)] for output in greedy_decode(self.model, src, BOS_ID, EOS_ID)]
-            else:
-                hypotheses = beam_search(self.model, src, BOS_ID, EOS_ID, beam_size, length_alpha, length_norm, stop)
-            for i, pool in zip(chosen, hypotheses, strict=True):
-                texts: dict[str, float] = {}
-                for output, score in pool:  # different ids may have the same text: the best score is kept
-                    texts.setdefault(self.tokenizer.decode(output), score)
-                found[i] = list(texts.items())
+            width = beam_size
+            while chosen:
+                pools = self._search([ids[i] for i in chosen], width, length_alpha, length_norm, stop)
+                for i, pool in zip(chosen, pools, strict=True):
+                    found[i] = pool[:beam_size]
+                chosen = [i for i in chosen if len(found[i]) < at_least] if width < 8 * beam_size else []
+                width *= 2
+        return found
+
+    def _search(
+        self, sources: list[list[int]], beam_size: int, length_alpha: float, length_norm: LengthNorm, stop: Stop
+    ) -> list[list[tuple[str, float]]]:
+        """Return the different texts of one batch; of equal texts the one with the best score."""
+        src = pad(sources, self.model.config.pad_id).to(self.model.embedding.weight.device)
+        if beam_size == 1:
+            hypotheses = [[(output, 0.0)] for output in greedy_decode(self.model, src, BOS_ID, EOS_ID)]
+        else:
+            hypotheses = beam_search(self.model, src, BOS_ID, EOS_ID, beam_size, length_alpha, length_norm, stop)
+        found = []
+        for pool in hypotheses:
+            texts: dict[str, float] = {}
+            for output, score in pool:
+                texts.setdefault(self.tokenizer.decode(output), score)
+            found.append(list(texts.items()))
         return found
 
     def translate(

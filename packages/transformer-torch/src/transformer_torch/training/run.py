@@ -22,7 +22,7 @@ from transformer_torch._common.run_folder import (
     claim_run_folder,
     clear_run_folder,
 )
-from transformer_torch._common.tensors import read_tensors
+from transformer_torch._common.tensors import load_weights, read_tensors
 from transformer_torch.config import TrainConfig, TransformerConfig
 from transformer_torch.data.batching import Pair
 from transformer_torch.data.corpus import DATASETS, Corpus, load_dataset, read_parallel
@@ -49,6 +49,7 @@ FREE = (
     "average_of",
     "extended",
     "extend",
+    "length_alpha",
 )
 
 
@@ -102,12 +103,13 @@ def prepare(
     resume: bool = False,
     overwrite: bool = False,
     extend: int = 0,
+    init_from: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Run:
     """Return a run that writes into `out`. Everything is checked before the first file is written.
 
     resume: continue the run in `out`, which must have been started with the same settings. extend: steps to add to
-    a finished run.
+    a finished run. init_from: a run folder whose weights and tokenizer are the start (fine-tuning).
     Raises: ValueError that names the setting that differs, or says what else is wrong.
     """
     check_integer("extend", extend, 0)
@@ -121,8 +123,8 @@ def prepare(
     notes: list[str] = []  # said after all checks, so that an error is the only line
     train_config = _resolved(recipe.train, saved, notes.append)
     train, valid = corpora(recipe.data, notes.append)
-    if resumes:
-        tokenizer = load_tokenizer(out)
+    if resumes or init_from is not None:
+        tokenizer = load_tokenizer(out if resumes or init_from is None else init_from)
     else:
         tokenizer = build_tokenizer(recipe.data.vocab, [*train.src, *train.tgt], recipe.model.vocab_size)
     model_config = replace(recipe.model, vocab_size=len(tokenizer))
@@ -130,7 +132,8 @@ def prepare(
         "model": model_config.to_dict(),
         "train": train_config.to_dict(),
         "data": recipe.data.to_dict()
-        | {"vocab_size": recipe.model.vocab_size, "fingerprint": fingerprint(train, valid)},
+        | {"vocab_size": recipe.model.vocab_size, "fingerprint": fingerprint(train, valid)}
+        | ({} if init_from is None else {"init_from": str(init_from)}),
         "version": version("dlpapers-transformer-torch"),
     }
     extended = 0
@@ -140,8 +143,11 @@ def prepare(
     pairs = train.encode(tokenizer, model_config.max_length, notes.append)
     valid_pairs = valid.encode(tokenizer, model_config.max_length, notes.append)
     torch.manual_seed(train_config.seed)
+    model = Transformer(model_config)
+    if init_from is not None and not resumes:
+        _start_from(init_from, model, recipe.data, tokenizer)
     trainer = Trainer(
-        Transformer(model_config),
+        model,
         train_config,
         pairs,
         valid_pairs,
@@ -160,6 +166,19 @@ def prepare(
     for note in notes:
         say(note)
     return Run(trainer, tokenizer, resumes)
+
+
+def _start_from(folder: Path, model: Transformer, data: DataConfig, tokenizer: Tokenizer) -> None:
+    """Load the weights of another run. Raises: ValueError that names the setting in which it differs."""
+    saved = read_json_object(folder / CONFIG).get("model")
+    now = model.config.to_dict() | {"vocab": data.vocab}
+    then = (saved if isinstance(saved, dict) else {}) | {"vocab": tokenizer.to_dict()["kind"]}
+    for name, value in now.items():
+        if name not in ("dropout", "max_length") and then.get(name) != value:
+            raise invalid(name, f"be {then.get(name)!r} to start from {folder}", value)
+    if model.config.positions == "learned" and then.get("max_length") != model.config.max_length:
+        raise invalid("max_length", f"be {then.get('max_length')} to start from {folder}", model.config.max_length)
+    load_weights(model, read_tensors(folder / WEIGHTS)[0], folder / WEIGHTS)
 
 
 def _resolved(config: TrainConfig, saved: dict[str, Any], say: Callable[[str], None]) -> TrainConfig:
