@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+import site_charts
 import site_check
 import site_links
 import site_pages
@@ -115,6 +116,12 @@ def test_names_in_texts_of_twins_occur_in_the_source(package):
             assert all(part in source for part in name.split(".")), name
 
 
+def test_a_speedup_that_is_not_recorded_is_an_error():
+    bpe = next(p for p in PACKAGES if p.name == "bpe")
+    with pytest.raises(SiteError, match=r"results/long\.json has no number in a row 'nothing'"):
+        site_source.measured(bpe, {"speedup": ["long.json", "nothing", "MB/s"]})
+
+
 def test_a_name_that_does_not_exist_is_an_error():
     with pytest.raises(SiteError, match=r"teaching\.toml: .* has no module nothing"):
         PACKAGES[0].find("nothing:f")
@@ -168,6 +175,25 @@ def test_broken_links_of_html_are_found(tmp_path):
         "a.html: c.html leads to no file",
         "b.html: loads https://x.y/z.png",
     ]
+
+
+# ------------------------------------------------------------------------------------------------ charts
+
+
+def test_a_chart_shows_every_value_of_a_run(tmp_path):
+    (tmp_path / "results").mkdir()
+    rows = [{"step": 10 * n, "tokens": n, "loss": 3 - n / 3} for n in range(5)]
+    (tmp_path / "results" / "run.json").write_text(json.dumps({"title": "A <run>", "rows": rows}))
+    (svg,) = [part for part in site_charts.charts(tmp_path) if part.startswith("<svg")]
+    assert svg.count("L") == 4
+    assert "A &lt;run&gt;" in svg
+    assert ">loss</text>" in svg
+    assert ">tokens</text>" not in svg
+
+
+def test_ticks_are_round_numbers_within_the_limits():
+    assert site_charts.ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert site_charts.ticks(1.42, 1.93) == [1.5, 1.6, 1.7, 1.8, 1.9]
 
 
 # ------------------------------------------------------------------------------------------------ browser

@@ -10,6 +10,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import site_charts
 import site_source
 from site_tree import IMAGES, LINK, ROOT, Package, link_path, outside_code, packages
 
@@ -35,6 +36,14 @@ def vocabulary() -> str:
         lines += [f"### {section.replace('_', ' ').capitalize()}", "", "| name | meaning |", "|---|---|"]
         lines += [f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, meaning in names.items()] + [""]
     return "\n".join(lines)
+
+
+def notebook_title(path: Path) -> str:
+    """The first heading of a notebook."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if found := re.search(r"^# (.+)$", "".join(cell["source"]), re.MULTILINE):
+            return found[1] if cell["cell_type"] == "markdown" else path.stem
+    return path.stem
 
 
 class Pages:
@@ -204,7 +213,8 @@ class Pages:
                 for figure in figures:
                     self.target(figure)
                 lines = [f"![{f.stem.replace('-', ' ')}](results/{f.name})\n" for f in figures]
-                return "\n## Figures\n\n" + "\n".join(lines) if figures else ""
+                lines += site_charts.charts(package.folder)
+                return "\n## Figures\n\n" + "\n".join(lines) + "\n" if lines else ""
         if path == SITE / "pages" / "glossary.md":
             return vocabulary()
         return self.home() if path == ROOT / "README.md" else ""
@@ -221,7 +231,7 @@ class Pages:
         found = []
         for path in sorted(folder.glob("notebooks/*.ipynb")):
             if path in self.of:
-                found.append((f"Notebook {path.stem}", f"notebooks/{path.stem}"))
+                found.append((f"Notebook: {notebook_title(path)}", f"notebooks/{path.stem}"))
         if package.teaching.get("annotated"):
             found.append(("Annotated source", "annotated/index"))
         if package.teaching.get("twins"):
@@ -247,7 +257,7 @@ class Pages:
         for package in self.packages:
             base = package.folder.relative_to(ROOT).as_posix()
             for title, page in self.contents(package):
-                kind = "Notebooks" if title.startswith("Notebook ") else title
+                kind = "Notebooks" if title.startswith("Notebook: ") else title
                 lines = kinds.setdefault(kind, [])
                 if kind == "Annotated source":
                     modules = [package.module(name) for name in package.teaching["annotated"]]

@@ -159,20 +159,20 @@ def annotated_page(package: Package, module: Module, links: list[str]) -> list[s
 def measured(package: Package, entry: dict[str, Any]) -> str:
     """The speedup of a twin, from the recorded files that docs/site/teaching.toml names."""
 
-    def cell(reference: list[Any]) -> float:
+    def cell(reference: list[str]) -> float:
         file, row, column = reference
-        record = json.loads((package.folder / "results" / file).read_text(encoding="utf-8"))
-        try:
-            return float(record["rows"][row][column])
-        except (LookupError, TypeError, ValueError) as error:
-            raise SiteError(
-                f"docs/site/teaching.toml: results/{file} has no number in row {row}, {column!r}"
-            ) from error
+        rows = json.loads((package.folder / "results" / file).read_text(encoding="utf-8"))["rows"]
+        for found in rows:
+            if row in found.values() and isinstance(found.get(column), int | float):
+                return float(found[column])
+        raise SiteError(f"docs/site/teaching.toml: results/{file} has no number in a row {row!r}, column {column!r}")
 
     if "speedup" in entry:
         value = cell(entry["speedup"])
-    elif "fast_value" in entry:
-        value = cell(entry["fast_value"]) / cell(entry["textbook_value"])
+    elif "fast_throughput" in entry:
+        value = cell(entry["fast_throughput"]) / cell(entry["textbook_throughput"])
+    elif "fast_time" in entry:
+        value = cell(entry["textbook_time"]) / cell(entry["fast_time"])
     else:
         return ""
     return f"Measured speedup: **{shown(float(f'{value:.3g}'))}×**, {entry['measured']}."

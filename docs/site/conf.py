@@ -45,6 +45,11 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 autodoc_class_signature = "mixed"
 autodoc_type_aliases = {name: name for package in site_tree.packages(ROOT) for name in package.aliases}
 equations = {name: tex for package in site_tree.packages(ROOT) for name, tex in site_source.equations(package).items()}
+public_names = {
+    f"{package.source.name}.{name}": f"{module.name}.{name}"
+    for package in site_tree.packages(ROOT)
+    for name, module, _ in site_source.public_names(package)
+}
 add_module_names = False
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True

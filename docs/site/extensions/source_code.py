@@ -17,6 +17,10 @@ class Python(PythonDomain):
     def find_obj(self, env: Any, modname: Any, classname: Any, name: str, type: Any, searchmode: int = 0) -> Any:
         """The objects of this name; of several, those of the same module, or of the same package."""
         found = super().find_obj(env, modname, classname, name, type, searchmode)
+        if not found:  # a public name of a package is documented in the module that defines it
+            aliases, package = env.config.public_names, (modname or "").partition(".")[0]
+            if full := aliases.get(name) or aliases.get(f"{package}.{name}"):
+                found = super().find_obj(env, None, None, full, type, searchmode)
         if len(found) > 1:
             package = (modname or "").partition(".")[0] + "."
             for near in (f"{modname}.", package):
@@ -63,6 +67,7 @@ def convert(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx. Docstrings are converted before napoleon reads their sections."""
     app.add_config_value("equations", {}, "env")
+    app.add_config_value("public_names", {}, "env")
     app.add_domain(Python, override=True)
     app.add_directive("mermaid", Mermaid)
     app.connect("autodoc-process-docstring", convert, priority=400)
