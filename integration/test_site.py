@@ -37,6 +37,8 @@ def rst(docstring):
         ("First line.\nRaises: ValueError if x.", "First line.\n\n**Raises:** ValueError if x."),
         ("First line.\nsize, top_k: numbers.", "First line.\n\n``size, top_k``: numbers."),
         ("Text.\n\n>>> f(a_ * 2)\n3", "Text.\n\n>>> f(a_ * 2)\n3"),
+        ("y = x\n    dx = 1\nz = 2\nThen.", ".. code-block:: none\n\n   y = x\n       dx = 1\n\nz = 2\nThen."),
+        ("Encoder and decoder: both.", "Encoder and decoder: both."),
         ("- one * two\n- three", "- one \\* two\n- three"),
     ],
 )  # fmt: skip
@@ -159,6 +161,15 @@ def test_links_of_texts_lead_to_pages(tmp_path):
     assert "[e](docs/design.md)" in changed
     assert "[f](files/.ci/run.md)" in changed
     assert pages.problems == []
+
+
+def test_the_home_page_is_the_readme_with_cards():
+    readme = "# x\n\nText.\n\n![f](f.png)\n\n## Install\n\n## A path through it\n"
+    page = site_pages.with_cards(readme, "CARDS\n")
+    assert page.index("Text.") < page.index("CARDS") < page.index("![f]")
+    assert "(a-path-through-the-packages)=\n## A path through it" in page
+    with pytest.raises(SiteError, match="the word `path`"):
+        site_pages.with_cards("# x\n## y\n", "CARDS")
 
 
 def test_a_link_that_leads_nowhere_is_a_problem(tmp_path):

@@ -22,6 +22,19 @@ LABEL = re.compile(r"(\s*)((?:[A-Z][a-z]+(?: [a-z_]+){0,2}|[a-z_]\w*(?:, [a-z_]\
 
 MID_LINE = re.compile(r"(?<=[.)]) +(?=(?:Shapes|Returns|Raises|Cost|Numerics|Backward|Saved for backward): )")
 
+KNOWN = (
+    "Shapes",
+    "Returns",
+    "Raises",
+    "Cost",
+    "Numerics",
+    "Backward",
+    "Axes",
+    "Letters",
+    "Example",
+    "Saved for backward",
+)
+
 
 def escaped(text: str) -> str:
     """Prose without anything that reStructuredText would take for markup."""
@@ -76,8 +89,29 @@ def split_labels(line: str) -> list[str]:
     return [first, *(" " * min(indent(line), 80) + part for part in rest)]
 
 
+def last_formula(lines: list[str]) -> int:
+    """The last line of formulas that open a paragraph and continue indented; -1 if it opens otherwise."""
+    last = -1
+    if " = " in lines[0] and not lines[0].rstrip().endswith(":"):
+        for number, line in enumerate(lines):
+            if " = " not in line:
+                break
+            if indent(line) > indent(lines[0]):
+                last = number
+    return last
+
+
 def prose(lines: list[str]) -> list[str]:
     """One paragraph or list, and the equations below it."""
+    if (last := last_formula(lines)) > 0:
+        rest = lines[last + 1 :]
+        return [
+            ".. code-block:: none",
+            "",
+            *("   " + line for line in lines[: last + 1]),
+            "",
+            *(prose(rest) if rest else []),
+        ]
     out: list[str] = []
     literal = False
     lines = [part for line in lines for part in split_labels(line)]
@@ -95,7 +129,11 @@ def prose(lines: list[str]) -> list[str]:
             literal = True
         elif deep and literal:
             out.append("   " + line)
-        elif (label := LABEL.match(line)) and not deep and (number == 0 or lines[number - 1].rstrip()[-1] in ".:;)"):
+        elif (
+            (label := LABEL.match(line))
+            and not deep
+            and (label[2] in KNOWN or (number > 0 and lines[number - 1].rstrip()[-1] in ".:;)"))
+        ):
             name = label[2] if label[2][0].isupper() else f"``{label[2]}``"
             strong = f"**{name}:**" if label[2][0].isupper() else f"{name}:"
             out += ["", label[1] + strong + inline(label[3])] if number else [label[1] + strong + inline(label[3])]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import site_charts
 import site_source
-from site_tree import IMAGES, LINK, ROOT, Package, link_path, outside_code, packages
+from site_tree import IMAGES, LINK, ROOT, Package, SiteError, link_path, outside_code, packages
 
 SITE = ROOT / "docs" / "site"
 COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
@@ -21,10 +21,13 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".yml": "yaml", 
 
 
 def with_cards(readme: str, cards: str) -> str:
-    """The README with the cards of the home page after its introduction; a label makes its path a target."""
-    head, _, rest = readme.partition("\n![")
-    rest = re.sub(r"^(## A path .*)$", r"(a-path-through-the-packages)=\n\1", rest, flags=re.MULTILINE)
-    return f"{head}\n{cards}\n![{rest}"
+    """The README with the cards of the home page after its introduction; a label makes its learning path a target."""
+    at = re.search(r"^(!\[|## )", readme, re.MULTILINE)
+    path = re.search(r"^## .*\bpath\b.*$", readme, re.MULTILINE)
+    if at is None or path is None:
+        raise SiteError("README.md: the home page needs a section whose heading has the word `path`")
+    label = "(a-path-through-the-packages)=\n"
+    return readme[: at.start()] + cards + "\n" + readme[at.start() : path.start()] + label + readme[path.start() :]
 
 
 def vocabulary() -> str:

@@ -273,7 +273,7 @@ def api_page(package: Package, name: str, modules: list[Module]) -> list[str]:
         if module.name != top:
             if not module.documented:
                 continue
-            out += heading(module.name, "-")
+            out += heading(module.name.partition(".")[2], "-")
         if module.path.name == "__init__.py" and not module.public:
             out += [f".. py:module:: {module.name}", "", *docstring(ast.get_docstring(module.tree) or ""), ""]
         else:
