@@ -150,7 +150,7 @@ def test_a_new_package_is_listed_in_the_manifest_and_in_the_root_readme(copy, ne
         ),
         (
             "a-very-long-name-for-a-package",
-            " ".join(["'Modelling' \"Labelling\""] * 14),  # wording: quoted
+            " ".join(["'Modelling' \"Labelling\""] * 12),  # wording: quoted
             "2001",
             "https://a.org/b?c=1",
         ),

@@ -1,8 +1,9 @@
-"""The mistakes that people make in this paper, one line each: the suite must detect every one."""
+"""The mistakes that people make in this paper, one line of code each: the suite must detect every one."""
 
 from mutation import Mutant
 
-P, G, L, S, A, D = (f"test_{name}.py" for name in ("parity", "gradients", "layers", "stability", "optim", "generate"))
+NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training")
+P, G, L, S, A, D, R, T = (f"test_{name}.py" for name in NAMES)
 
 MUTANTS = [
     # attention
@@ -223,5 +224,43 @@ MUTANTS = [
         "",
         "ended sequences stay in the cache",
         D,
+    ),
+    # silent faults
+    Mutant(
+        "functional.py", "ids.astype(np.intp)[:, None]", "ids[:, None]", "positions computed in the dtype of the ids", R
+    ),
+    Mutant("layers.py", "rows - rows[:, :1]", "rows.copy()", "constant rows not normalized to zero", R),
+    Mutant("checks.py", "or mask.dtype != np.bool_", "", "additive masks taken for boolean ones", R),
+    Mutant("loss.py", "        z[~counted] = 0\n", "        pass\n", "NaN at ignored positions enters the loss", R),
+    Mutant(
+        "functional.py", "np.fmin(np.abs(x), x.dtype", "np.minimum(np.abs(x), x.dtype", "NaN used as a table index", R
+    ),
+    Mutant(
+        "module.py",
+        "return ParameterVector, (self.named,)",
+        "return object.__reduce_ex__(self, 4)",
+        "copied views detached from their vector",
+        R,
+    ),
+    Mutant(
+        "generate.py",
+        "for i in {model.config.pad_id, bos_id} if",
+        "for i in {model.config.pad_id} if",
+        "bos_id generated",
+        R,
+    ),
+    Mutant(
+        "train.py",
+        '            checkpoint.set_rng_state(self.model.rng, state["model_rng"])\n',
+        "",
+        "dropout masks not resumed",
+        T,
+    ),
+    Mutant(
+        "train.py",
+        "            writer.truncate(self.step_number)\n",
+        "",
+        "metrics after the checkpoint kept on resume",
+        T,
     ),
 ]

@@ -59,7 +59,7 @@ def score(model, src, ids, eos, alpha, rule="gnmt"):
 @pytest.mark.parametrize(("alpha", "rule"), [(0.0, "gnmt"), (0.6, "gnmt"), (1.5, "gnmt"), (1.0, "power")])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_wide_beam_equals_exhaustive_search(alpha, rule, seed):
-    vocab, length, eos = 5, 4, 2
+    vocab, length, eos = 6, 4, 2
     model = make(vocab=vocab, seed=seed).eval()
     src = sources(rng=np.random.default_rng(seed))
     words = [i for i in range(2, vocab) if i != eos]
@@ -70,6 +70,13 @@ def test_a_wide_beam_equals_exhaustive_search(alpha, rule, seed):
     for row, output in zip(src, found, strict=True):
         best = max(endings, key=lambda ids, row=row: score(model, row, ids, eos, alpha, rule))
         assert output == [i for i in best if i != eos]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 40])
+@pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.6, 1.0])
+def test_length_norms_are_those_of_their_sources(length, alpha):
+    assert length_norm(length, alpha) == pytest.approx((5 + length) ** alpha / 6**alpha, rel=1e-14)  # 1609.08144, Eq. 14
+    assert length_norm(length, alpha, "power") == pytest.approx(length**alpha, rel=1e-14)
 
 
 def test_a_beam_of_one_equals_greedy_and_a_larger_one_is_at_least_as_probable():

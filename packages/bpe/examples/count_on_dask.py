@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import bpe
-from bpe.engines.base import choose_engine
+from bpe.engines.choice import choose_engine
 from bpe.training.corpus import spans
 from bpe.training.count import count_part
 from dask.distributed import Client

@@ -12,6 +12,7 @@ import pytest
 import tiktoken
 import tiktoken.load
 from bpe import hub
+from bpe.byte_unicode import to_printable
 from bpe.formats import openai
 from bpe.formats import tiktoken as tiktoken_format
 from bpe.pretokenize import PATTERNS
@@ -269,35 +270,46 @@ def vocabulary(content, change):
 
 HF = [
     (lambda c: c[:-300], "not a valid JSON file"),
-    (lambda c: model(c, type="WordPiece"), "not BPE"),
-    (lambda c: model(c, byte_fallback=True), "byte_fallback"),
-    (lambda c: model(c, unk_token="<unk>"), "unk_token"),
+    (lambda c: model(c, type="WordPiece"), "`model.type` must be BPE, got 'WordPiece'"),
+    (lambda c: model(c, surprise=1), "`model.surprise` is an unknown key"),
+    (lambda c: damage(c, surprise=1), "`surprise` is an unknown key"),
+    (lambda c: damage(c, truncation={"max_length": 5}), "`truncation` must be null"),
+    (lambda c: damage(c, padding={"strategy": "BatchLongest"}), "`padding` must be null"),
+    (
+        lambda c: damage(c, post_processor={"type": "Other"}),
+        "`post_processor` must be ByteLevel or a template, got Other",
+    ),
+    (lambda c: damage(c, added_tokens=[{"id": 3, "content": "é"}]), "has two ids|is an ordinary token, too"),
+    (
+        lambda c: damage(c, added_tokens=[{"id": json.loads(c)["model"]["vocab"]["he"], "content": "he"}]),
+        "added token 'he' is an ordinary token, too",
+    ),
     (lambda c: model(c, end_of_word_suffix="</w>"), "end_of_word_suffix"),
     (lambda c: model(c, vocab=[1]), "vocab"),
     (lambda c: model(c, merges=["a"]), "must be two tokens"),
     (lambda c: model(c, merges=[["a", 1]]), "must be two tokens"),
-    (lambda c: model(c, merges=[7]), "pairs of tokens"),
+    (lambda c: model(c, merges=[7]), "must be two tokens"),
     (lambda c: model(c, merges=["zzz q"]), "names 'zzz', which is not in the vocabulary"),
     (lambda c: model(c, merges=json.loads(c)["model"]["merges"][:-5]), "no merge forms the token"),
     (
         lambda c: model(c, merges=json.loads(c)["model"]["merges"][::-1]),
-        "which earlier merges prevent|is not one merge of two",
+        "whose id must not be below that of an earlier merge",
     ),
     (
         lambda c: model(c, merges=[*json.loads(c)["model"]["merges"], json.loads(c)["model"]["merges"][0]]),
-        "repeats a token",
+        "whose id must not be below",
     ),
     (lambda c: vocabulary(c, lambda v: v.pop("a")), "not in the vocabulary|got none for"),
     (lambda c: vocabulary(c, lambda v: v.pop("ÿ")), "got none for byte 0xff"),
     (lambda c: vocabulary(c, lambda v: v.update(a=v["b"])), "two tokens with the id"),
     (lambda c: vocabulary(c, lambda v: v.update({"<|endoftext|>": 9999})), "has two ids"),
-    (lambda c: vocabulary(c, lambda v: v.update(a="x")), "must map each token to an id"),
+    (lambda c: vocabulary(c, lambda v: v.update(a="x")), "every id must be an integer"),
     (lambda c: vocabulary(c, lambda v: v.update({"語": 598})), "does not stand for a byte|two tokens"),
     (lambda c: damage(c, normalizer={"type": "NFC"}), "normalizer"),
     (lambda c: damage(c, pre_tokenizer={"type": "Whitespace"}), "pre_tokenizer"),
     (lambda c: damage(c, pre_tokenizer=None), "pre_tokenizer"),
     (lambda c: damage(c, pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True}), "pre_tokenizer"),
-    (lambda c: damage(c, added_tokens=[{"id": 598, "content": "<x>", "lstrip": True}]), "lstrip is not supported"),
+    (lambda c: damage(c, added_tokens=[{"id": 598, "content": "<x>", "lstrip": True}]), "`lstrip` is not supported"),
     (lambda c: damage(c, added_tokens="x"), "added_tokens"),
 ]
 
@@ -370,6 +382,10 @@ def test_a_vocabulary_that_merges_cannot_express_is_saved_and_exported(more, eng
     assert [again.encode(text) for text in texts] == expected
     tok.export(tmp_path / "tiktoken", "tiktoken")
     assert same(bpe.Tokenizer.load(tmp_path / "tiktoken"), tok)
+    tok.export(tmp_path / "huggingface", "huggingface")
+    huggingface = HuggingFace.from_file(str(tmp_path / "huggingface" / "tokenizer.json"))
+    assert [huggingface.encode(text).ids for text in texts] == expected
+    assert same(bpe.Tokenizer.load(tmp_path / "huggingface" / "tokenizer.json"), tok)
 
 
 def test_exported_tokenizers_agree_with_hugging_face_on_random_text(toks, tmp_path, texts):
@@ -386,6 +402,114 @@ def test_exported_tokenizers_agree_with_hugging_face_on_random_text(toks, tmp_pa
             assert other.encode(text).ids == toks[kind].encode(text, allowed_special="all")
 
     check()
+
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+EXTRA = {b".:.:": 598, "日本語日本語".encode(): 599}
+
+
+def converted(ranks):
+    """The merges that transformers' TikTokenConverter writes: all pairs of tokens that form a token, by its rank."""
+    merges = []
+    for token, rank in ranks.items():
+        pairs = [(token[:i], token[i:]) for i in range(1, len(token)) if token[:i] in ranks and token[i:] in ranks]
+        merges += [(rank, ranks[a], ranks[b], to_printable(a), to_printable(b)) for a, b in pairs]
+    return [[a, b] for *_, a, b in sorted(merges)]
+
+
+@pytest.fixture(scope="module")
+def llama3_like(toks, tmp_path_factory):
+    """A file like Llama 3's: converted from ranks, with `ignore_merges`, a Split, and a template."""
+    ranks = toks["gpt2"].ranks | EXTRA
+    special = {"<|begin_of_text|>": 600, "<|end_of_text|>": 601, "<|eot_id|>": 602}
+    added = [{"id": i, "content": name, "special": True, "normalized": False, "lstrip": False, "rstrip": False,
+              "single_word": False} for name, i in special.items()]  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": LLAMA3}, "behavior": "Isolated", "invert": False}
+    start = {"SpecialToken": {"id": "<|begin_of_text|>", "type_id": 0}}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [start, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [start, {"Sequence": {"id": "A", "type_id": 0}}, start, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<|begin_of_text|>": {"id": "<|begin_of_text|>", "ids": [600],
+                                                 "tokens": ["<|begin_of_text|>"]}},
+    }  # fmt: skip
+    content = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "post_processor": {"type": "Sequence", "processors": [byte_level, template]},
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": True,
+            "vocab": {to_printable(token): i for token, i in ranks.items()}, "merges": converted(ranks),
+        },
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("llama3") / "tokenizer.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_a_file_with_several_merges_per_token_has_the_ids_of_tokenizers(llama3_like, engine, texts):
+    """As Llama 3, Mistral Nemo and gpt-oss on the hub, which were converted from `.tiktoken`."""
+    live = HuggingFace.from_file(str(llama3_like))
+    tok = bpe.Tokenizer.load(llama3_like, engine=engine)
+    content = json.loads(llama3_like.read_text(encoding="utf-8"))
+    assert len(content["model"]["merges"]) > sum(len(token) > 1 for token in tok.ranks)
+    samples = [SAMPLE, ".:.:", "日本語日本語", "a<|eot_id|>b", "It'S 12345\r\n\r\n x", "  \n  a", ""]
+    for text in samples:
+        assert tok.encode(text, allowed_special="all") == live.encode(text, add_special_tokens=False).ids
+
+    @given(texts(20))
+    @settings(max_examples=150)
+    def check(text):
+        text = "".join(c for c in text if ord(c) < 0x2000)  # of which all versions of Unicode agree
+        assert tok.encode(text, allowed_special="all") == live.encode(text, add_special_tokens=False).ids
+
+    check()
+    tok.save(llama3_like.with_name("native.json"))
+    assert same(bpe.Tokenizer.load(llama3_like.with_name("native.json")), tok)
+
+
+def test_added_tokens_that_tokenizers_would_renumber_are_refused(llama3_like, tmp_path):
+    content = json.loads(llama3_like.read_text(encoding="utf-8"))
+    content["added_tokens"][0]["id"] = 700
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    live = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
+    assert live.token_to_id("<|begin_of_text|>") == 600
+    refusal(tmp_path / "tokenizer.json", "has the id 700, but `tokenizers` gives it 600")
+
+
+def test_a_converted_file_that_lacks_a_merge_is_refused(llama3_like, tmp_path):
+    content = json.loads(llama3_like.read_text(encoding="utf-8"))
+    del content["model"]["merges"][5]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    refusal(tmp_path / "tokenizer.json", "must have the merge|no merge forms")
+
+
+def test_unused_unk_token_and_byte_fallback_do_not_change_ids(toks, tmp_path):
+    toks["gpt2"].export(tmp_path, "huggingface")
+    path = tmp_path / "tokenizer.json"
+    path.write_text(model(path.read_text(encoding="utf-8"), byte_fallback=True, unk_token="<|endoftext|>"), "utf-8")
+    live, tok = HuggingFace.from_file(str(path)), bpe.Tokenizer.load(path)
+    assert same(tok, toks["gpt2"])
+    assert tok.encode(SAMPLE) == live.encode(SAMPLE).ids
+
+
+def test_a_pattern_of_known_classes_does_not_depend_on_the_installed_unicode_version():
+    from bpe.pretokenize import Splitter, uses_known_classes_only
+
+    assert uses_known_classes_only(LLAMA3)
+    assert not uses_known_classes_only(r"\p{Lu}+|.")
+    assert not uses_known_classes_only(r"\w+")
+    assert not uses_known_classes_only(r"é+")
+    split, gpt2 = Splitter(r"\p{L}+|\p{N}+|[^\p{L}\p{N}]+"), Splitter("gpt2")
+    newer = "".join(map(chr, [0x88F, 0xC5C, 0x16EA0, 0x11DB0, 0xA7CE, 0x10940]))  # letters since Unicode 17
+    for c in newer:
+        assert split(f"a{c}b") == ["a", c, "b"] if gpt2(f"a{c}b") == ["a", c, "b"] else [f"a{c}b"]
 
 
 def test_special_tokens_that_equal_a_printable_byte_cannot_be_exported(toks, tmp_path):

@@ -173,7 +173,7 @@ print(f"validation loss {last['val_loss']:.2f} nats per byte; {first:.2f} before
 # most probable token. The first row shows a position where the model is certain, the second one where it is not:
 
 # %%
-from gpt2.sampling import filter_logits
+from gpt2.inference.sampling import filter_logits
 
 
 def visible(byte):

@@ -24,8 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 try:
-    import matplotlib.pyplot  # noqa: F401 (shows figures in notebooks)
+    import matplotlib  # noqa: F401 (for plot_loss and plot_attention)
     import torch
+    from IPython.display import Image
     from lets_build_gpt import Block, FeedForwardNetwork, Model, MultiHeadAttention, load_run, load_text
     from lets_build_gpt.bigram import fit_bigrams
     from lets_build_gpt.dropout import dropout
@@ -168,6 +169,7 @@ assert result.val_loss < bigram - 0.4
 
 # %%
 plot_loss([folder], folder / "loss_curve.png")
+Image(folder / "loss_curve.png", width=700)
 
 # %% [markdown]
 # **What the model writes**, early and late.
@@ -190,7 +192,8 @@ previous = weights.diagonal(-1, dim1=-2, dim2=-1).mean(-1)  # (layers, heads)
 for index in previous.flatten().argsort(descending=True)[:3].tolist():
     layer, head = divmod(index, previous.shape[1])
     print(f"layer {layer + 1}, head {head + 1}: {previous[layer, head]:.0%} of the weight on the previous character")
-plot_attention(weights, sentence)
+plot_attention(weights, sentence, folder / "attention.png")
+Image(folder / "attention.png", width=1000)
 
 # %% [markdown]
 # **Generation with a key/value cache.** In a causal model, later tokens never change the keys and values of earlier ones.

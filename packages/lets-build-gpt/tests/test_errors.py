@@ -38,34 +38,34 @@ OTHERS = [
 NOT_NUMBERS = st.sampled_from(["3", b"3", True, [1], math.nan, math.inf, -math.inf, 1j])
 
 
-def refuses(kind, name, value):
+def check_refused(kind, name, value):
     with pytest.raises(ValueError, match=f"`{name}` must "):
         kind(**{name: value})
 
 
 @given(st.sampled_from(INTEGERS), NOT_NUMBERS | st.floats() | st.integers(max_value=-1))
 def test_integer_settings_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(FRACTIONS), NOT_NUMBERS | st.floats(min_value=1) | st.floats(max_value=0, exclude_max=True))
 def test_fractions_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(POSITIVE), NOT_NUMBERS | st.floats(max_value=0))
 def test_learning_rates_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(NOT_NEGATIVE), NOT_NUMBERS | st.floats(max_value=0, exclude_max=True))
 def test_weight_decay_and_clipping_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 @given(st.sampled_from(OTHERS), st.sampled_from([None, 1, 0.5, ["relu"]]))
 def test_names_and_flags_refuse_everything_else(field, value):
-    refuses(*field, value)
+    check_refused(*field, value)
 
 
 def test_every_setting_is_tested_above():

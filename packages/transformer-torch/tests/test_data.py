@@ -223,13 +223,13 @@ def test_parts_of_different_runs_and_damaged_files_are_refused(tmp_path):
 
 
 def test_nbest_texts_differ_and_lists_are_filled(tmp_path):
-    """Ids 4 and 5 have the same text here, so a beam of 4 finds fewer than 4 texts."""
+    """Every third id has the same text here, so a beam of 4 finds fewer than 4 texts for some lines."""
     corpus, model, tokenizer = tiny_run(tmp_path)
-    tokenizer.symbols[1::2] = tokenizer.symbols[:-1:2]
+    tokenizer.symbols = ["abc"[i % 3] for i in range(len(tokenizer.symbols))]
     translator = Translator(model, tokenizer)
     short = [len(pool) for pool in translator.nbest(corpus.src[:6], beam_size=4)]
     pools = translator.nbest(corpus.src[:6], beam_size=4, at_least=4)
-    assert min(short) < 4
+    assert sum(short) < 24
     assert [len(pool) for pool in pools] == [4] * 6
     assert all(len({text for text, _ in pool}) == 4 for pool in pools)
 

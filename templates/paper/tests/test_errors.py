@@ -13,6 +13,7 @@ from MODULE._common.errors import MissingDependencyError
 from MODULE.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig
 from MODULE.recipes import Recipe
 
+settings = hypothesis.settings(deadline=None, derandomize=True)  # a slow machine is not a failure
 NOT_A_COUNT = st.one_of(st.integers(max_value=-1), st.floats(), st.text(), st.booleans(), st.none())
 INTEGERS = [
     *((ModelConfig, name) for name in ("context_length", "d_model", "d_ff")),
@@ -28,6 +29,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("config", "name"), INTEGERS, ids=lambda value: getattr(value, "__name__", value))
+@settings
 @hypothesis.given(NOT_A_COUNT)
 def test_a_count_must_be_an_integer(config, name, value):
     with pytest.raises(ValueError, match=f"^`{name}` must be an integer"):
@@ -91,9 +93,9 @@ def test_a_damaged_training_state_is_named(run, tmp_path, length):
 def test_a_model_of_another_size_is_refused(run, tmp_path):
     for path in run.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    settings = json.loads((tmp_path / "config.json").read_text("utf-8"))
-    settings["model"]["d_ff"] = 5
-    (tmp_path / "config.json").write_text(json.dumps(settings), "utf-8")
+    stored = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    stored["model"]["d_ff"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(stored), "utf-8")
     with pytest.raises(ValueError, match=r"model\.safetensors: tensor hidden_bias must have shape"):
         load_run(tmp_path)
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Words = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT ...]")]
+
+
 @dataclass
 class Demo:
     """Learn to translate English number words to German ones, then translate yours.
@@ -120,7 +124,8 @@ class Train:
 
         if self.extend is not None and not self.resume:
             raise ValueError("`extend` must be used with --resume")
-        out = self.out or Path("runs") / f"{PROG}-{self.recipe}"
+        name = self.recipe if self.data.task == RECIPES[self.recipe].data.task else self.data.task
+        out = self.out or Path("runs") / f"{PROG}-{name}"
         resumed = claim_run_folder(out, resume=self.resume, overwrite=self.overwrite)
         train = resumed_config(out, self.train, self.extend) if resumed else self.train
         keep_freed_memory()
@@ -160,7 +165,7 @@ class Evaluate:
     Example: attention-numpy evaluate runs/attention-numpy-demo --eval-count 2000
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder."""
     eval_count: int = 500
     """Held-out examples."""
@@ -186,9 +191,9 @@ class Translate:
     Example: attention-numpy translate runs/attention-numpy-demo "forty-two"
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder."""
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    text: Words = ()
     """Text to translate; `-` or nothing reads lines from stdin."""
     beam_size: int = 1
     """Hypotheses of the beam search. 1 is greedy decoding."""
@@ -212,9 +217,9 @@ class Generate:
     Example: attention-numpy generate runs/attention-numpy-text "Once upon" --max-new-tokens 200
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder."""
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    text: Words = ()
     """Text to continue; `-` or nothing reads lines from stdin."""
     max_new_tokens: int = 300
     """Characters to generate."""
@@ -289,9 +294,9 @@ class Plot:
     Example: attention-numpy plot runs/attention-numpy-demo "forty two"
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Run folder, which receives loss_curve.png and cross_attention.png."""
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    text: Words = ()
     """Source text for the cross-attention figure. Without it, only the losses are plotted."""
 
     def __call__(self) -> None:  # noqa: D102

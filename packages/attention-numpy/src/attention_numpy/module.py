@@ -33,7 +33,7 @@ class Parameter:
     """
 
     def __init__(self, data: Array) -> None:
-        if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
+        if getattr(data, "dtype", None) not in (np.float32, np.float64):
             raise ValueError(
                 f"a parameter must be a float32 or float64 array, got {getattr(data, 'dtype', type(data).__name__)}"
             )

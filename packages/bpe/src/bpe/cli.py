@@ -108,7 +108,7 @@ class Count:
 
     def __call__(self) -> None:
         """Count and write."""
-        from bpe.engines.base import choose_engine
+        from bpe.engines.choice import choose_engine
         from bpe.outputs import check_output, output
         from bpe.training.count import count_files
 
@@ -327,7 +327,7 @@ class Warm:
 
     def __call__(self) -> None:
         """Compile, and print the files."""
-        from bpe.engines.base import choose_engine
+        from bpe.engines.choice import choose_engine
         from bpe.fast.aot import warm_up
 
         choose_engine("numba")

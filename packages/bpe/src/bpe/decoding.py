@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import operator
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bpe._common.errors import check_integer, invalid, is_integer
@@ -13,6 +12,7 @@ from bpe.arguments import check_ids
 from bpe.byte_unicode import to_printable
 from bpe.engines.base import Engine
 from bpe.errors import UnknownTokenError
+from bpe.lazy import lazy_property
 
 if TYPE_CHECKING:
     from bpe.arguments import IdSequence
@@ -30,7 +30,7 @@ class Decoding:
     """Special token -> id."""
     _engine: Engine
 
-    @cached_property
+    @lazy_property
     def _token_of(self) -> dict[int, bytes]:
         ordinary = {i: token for token, i in self.ranks.items()}
         return ordinary | {i: name.encode() for name, i in self.special_tokens.items()}

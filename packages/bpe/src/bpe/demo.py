@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bpe.engines.base import EngineName, choose_engine
+from bpe.engines.base import EngineName
+from bpe.engines.choice import choose_engine
 from bpe.tokenizer import Tokenizer
 from bpe.training.api import train_from_counts
 from bpe.training.count import count_texts

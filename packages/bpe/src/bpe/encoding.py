@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from bpe._common.errors import check_fraction, check_integer, invalid
 from bpe.arguments import check_texts, not_a_text, repair_surrogates
 from bpe.engines.base import Engine
 from bpe.errors import UnknownTokenError
+from bpe.lazy import lazy_property
 from bpe.merge import Generator, merge_with_dropout
 from bpe.pretokenize import PATTERNS, Splitter, safe_cut_text
 from bpe.special import AllowedSpecial, DisallowedSpecial, Trusted, Untrusted
@@ -279,7 +279,7 @@ class Encoding:
         words = (pretoken.encode() for pretoken in pretokens)
         return [self.ranks[t] for word in words for t in merge_with_dropout(word, self.ranks, dropout, generator)]
 
-    @cached_property
+    @lazy_property
     def _splitter(self) -> Splitter:
         return Splitter(self.pattern)
 

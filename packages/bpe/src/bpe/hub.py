@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 from bpe._common.errors import check_choice
-from bpe.engines.base import EngineName, choose_engine
+from bpe.engines.base import EngineName
+from bpe.engines.choice import choose_engine
 from bpe.formats import openai, tiktoken
 from bpe.formats.known_files import GPT2_ENCODER, PUBLISHED, PublishedFile
 from bpe.tokenizer import Tokenizer
@@ -72,8 +73,8 @@ def get_encoding(name: str, *, engine: EngineName = "auto") -> Tokenizer:
         return _encodings[key]
 
 
-if hasattr(os, "register_at_fork"):  # another thread may have held the lock while this process was forked
-    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that another thread holds
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _build(name: str, engine: EngineName) -> Tokenizer:

@@ -98,8 +98,23 @@ def check_pattern(pattern: str | None) -> str | None:
     return pattern
 
 
+# For other patterns: characters that are not ASCII, because such a pattern may mention any ASCII character
+_FOREIGN_STAND_INS = {uc.OTHER: "¡", uc.UPPER: "À", uc.LOWER: "þ", uc.CASELESS: "ª", uc.MARK: "\u0301", uc.NUMBER: "²"}
+_FOREIGN_STAND_INS |= {uc.SPACE: "\u3000"}
+_CLASS_ESCAPES = re.compile(r"\\p\{(\w+)\}|\\([sSrnt'-])")
+
+
+def uses_known_classes_only(pattern: str) -> bool:
+    """Return whether a pattern consists of ASCII and of Unicode classes that `bpe.unicode_classes` can tell apart."""
+    rest = _CLASS_ESCAPES.sub("", pattern)
+    names = {match[1] for match in _CLASS_ESCAPES.finditer(pattern) if match[1]}
+    if "\\" in rest or not rest.isascii() or not names <= {"L", "N", "M", "Lu", "Lt", "Ll", "Lm", "Lo"}:
+        return False
+    return ("Lu" in names) == ("Lt" in names) and ("Lm" in names) == ("Lo" in names)
+
+
 @cache
-def _corrections() -> dict[int, str]:
+def _corrections(*, foreign: bool = False) -> dict[int, str]:
     """Return a stand-in of the right class for each character that the installed `regex` classifies differently."""
     everything = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     installed = np.zeros(0x110000, np.uint8)
@@ -108,7 +123,8 @@ def _corrections() -> dict[int, str]:
             installed[run.start() : run.end()] = number
     right = np.frombuffer(uc.class_table(), np.uint8)
     wrong = np.flatnonzero(installed != right)
-    return {int(c): _STAND_INS[int(right[c])] for c in wrong}
+    stand_ins = _FOREIGN_STAND_INS if foreign else _STAND_INS
+    return {int(c): stand_ins[int(right[c])] for c in wrong}
 
 
 class Splitter:
@@ -126,25 +142,29 @@ class Splitter:
         self.name = name_of(pattern)
         text = PATTERNS[self.name] if self.name is not None else pattern
         self._pattern = None if text is None else regex.compile(text)
+        self._corrected = self.name is not None or (text is not None and uses_known_classes_only(text))
 
     def __call__(self, text: str) -> list[str]:
         """Return the pre-tokens of a text. They concatenate to the text."""
         if self._pattern is None:
             return [text] if text else []
-        if self.name is None:
-            return self._with_gaps(self._pattern, text)
-        if not text.isascii():
-            stand_ins = _corrections()
+        matched = text
+        if self._corrected and not text.isascii():
+            stand_ins = _corrections(foreign=self.name is None)
             if not stand_ins.keys().isdisjoint(map(ord, set(text))):
-                same_offsets = self._pattern.finditer(text.translate(stand_ins))
-                return [text[match.start() : match.end()] for match in same_offsets]
+                matched = text.translate(stand_ins)  # the same offsets
+        if self.name is None:
+            return self._with_gaps(self._pattern, text, matched)
+        if matched is not text:
+            return [text[match.start() : match.end()] for match in self._pattern.finditer(matched)]
         pretokens: list[str] = self._pattern.findall(text)
         return pretokens
 
     @staticmethod
-    def _with_gaps(pattern: regex.Pattern[str], text: str) -> list[str]:
+    def _with_gaps(pattern: regex.Pattern[str], text: str, matched: str) -> list[str]:
+        """Split `text` where the pattern splits `matched`; what it does not match forms pre-tokens, too."""
         cuts = [0]
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(matched):
             if match.group():
                 cuts += (match.start(), match.end())
         cuts.append(len(text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +10,10 @@ from bpe import special
 from bpe._common.errors import invalid, is_integer
 from bpe.decoding import Decoding
 from bpe.encoding import Encoded, Encoding
-from bpe.engines.base import Engine, EngineName, choose_engine, compiled_available, make_engine
+from bpe.engines.base import Engine, EngineName
+from bpe.engines.choice import choose_engine, compiled_available, make_engine
 from bpe.errors import UnknownTokenError
+from bpe.lazy import lazy_property
 from bpe.pretokenize import check_pattern
 from bpe.vocabulary import RAW_BYTE_ORDER, check_ranks, merges_of, ranks_of
 
@@ -83,8 +84,8 @@ class Tokenizer(Encoding, Decoding):
         """Refuse: encoding would keep the old value, and `save` would write the new one."""
         raise AttributeError(f"a Tokenizer is immutable; {name!r} cannot be set. Build another one")
 
-    @cached_property
-    def _engine(self) -> Engine:  # type: ignore[override]
+    @lazy_property
+    def _engine(self) -> Engine:
         engine = make_engine(self._requested_engine, self.ranks, self.pattern)
         self.__dict__["engine"] = engine.name  # python, if numba was requested by `auto` and does not work
         return engine
@@ -161,7 +162,7 @@ class Tokenizer(Encoding, Decoding):
 
     # ------------------------------------------------------------------------------- the vocabulary
 
-    @cached_property
+    @lazy_property
     def n_vocab(self) -> int:
         """The highest id plus one."""
         return max(max(self.ranks.values()), *self.special_tokens.values(), 0) + 1
@@ -189,7 +190,7 @@ class Tokenizer(Encoding, Decoding):
             raise invalid("token", "be an integer", token)
         return token in self.special_tokens.values()
 
-    @cached_property
+    @lazy_property
     def merges(self) -> list[tuple[int, int]]:
         """The pair of ids that forms each token, in the order of ids."""
         return merges_of(self.ranks)

@@ -61,7 +61,7 @@ class GPT2Config:
     """Share the token embedding with the output head."""
     activation: Activation = "gelu_tanh"
     """GPT-2 uses the tanh approximation of GELU; nanoGPT uses the exact one."""
-    norm_eps: float = 1e-5
+    layer_norm_eps: float = 1e-5
     """Added to the variance in LayerNorm."""
     window: int | None = None
     """Sliding-window attention: attend to the last `window` tokens only (not in GPT-2)."""
@@ -75,7 +75,7 @@ class GPT2Config:
         check_fraction("dropout", self.dropout)
         check_bool(self, ["tie_embeddings"])
         check_choice("activation", self.activation, get_args(Activation))
-        check_positive("norm_eps", self.norm_eps)
+        check_positive("layer_norm_eps", self.layer_norm_eps)
         for name in ("window", "d_ff"):
             if (value := getattr(self, name)) is not None:
                 check_integer(name, value, 1)

@@ -135,11 +135,11 @@ def load_model(folder: str | os.PathLike[str], *, last: bool = False) -> Model:
     model = _new_model(settings, folder / CONFIG)
     path = folder / (TRAINING_STATE if last else WEIGHTS)
     weights, about = read_tensors(path)
-    if "train" in settings:
-        check_run_id(about, run_id_of(settings), path)
     if last:
         weights = {name.removeprefix("model."): t for name, t in weights.items() if name.startswith("model.")}
     _load_own_weights(model, weights, path)
+    if "train" in settings:
+        check_run_id(about, run_id_of(settings), path)
     return model.eval()
 
 

@@ -98,11 +98,12 @@ def train(
     device = pick_device(config.device)
     stored_dtype = saved.get("train", {}).get("dtype")
     chosen = stored_dtype if config.dtype == "auto" and isinstance(stored_dtype, str) else config.dtype
-    dtype = dtype_name(pick_dtype(chosen, device, say))
+    notes: list[str] = []  # said once all checks have passed, so that an error is a single line
+    dtype = dtype_name(pick_dtype(chosen, device, notes.append))
     optim = replace(optim, warmup_steps=resolve_warmup(optim, config.steps))
     config = replace(config, device=str(device), dtype=dtype)  # type: ignore[arg-type]
     settings = _settings(replace(model, vocab_size=tokenizer.vocab_size), optim, config, text, text_name)
-    say(f"device {device}, dtype {dtype}; {len(text):,} characters, {tokenizer.vocab_size} distinct")
+    notes.append(f"device {device}, dtype {dtype}; {len(text):,} characters, {tokenizer.vocab_size} distinct")
     if resumes:
         check_same_settings(saved, settings, out, NOT_COMPARED)
         extended = saved.get("extended_steps", 0)
@@ -114,6 +115,9 @@ def train(
     if resumes:
         trainer.load()
         tokenizer.save(out / TOKENIZER)  # derived from the text, which is the same: repairs a damaged file
+    for note in notes:
+        say(note)
+    if resumes:
         if trainer.steps_done >= config.steps:
             if extend is None:
                 say(f"{out}: already finished at step {trainer.steps_done}; add --extend N to train N more steps")

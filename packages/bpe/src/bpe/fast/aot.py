@@ -64,18 +64,15 @@ class CompilationError(ValueError):
     """Raised when the kernels cannot be compiled or loaded, such as with a broken installation of numba."""
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _loaded: dict[str, Any] = {}
 _failures: dict[str, CompilationError] = {}
 
 
-def _new_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread may have held the lock while this process was forked
-    os.register_at_fork(after_in_child=_new_lock)
+if hasattr(os, "register_at_fork"):
+    # A fork waits until no thread loads kernels. Otherwise the child would inherit its locks, those of the import
+    # system among them, and wait for them forever.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def entry_point(name: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,7 @@ from bpe.fast.aot import entry_point
 from bpe.fast.buffers import Addresses, class_rows, zeroed_words
 from bpe.fast.decoder import Decoder
 from bpe.fast.struct_layout import BATCH, BLOCK, PADDING, SHORT
+from bpe.lazy import lazy_property
 
 Ids = NDArray[np.uint32]
 SMALL_RESULT = 256  # bytes: for such short texts, creating Python ints is cheaper than a lookup in the table of ints
@@ -231,7 +231,7 @@ class NumbaEncoder:
         found: list[int] = self._integers.take(ids).tolist()
         return found
 
-    @cached_property
+    @lazy_property
     def _integers(self) -> NDArray[np.object_]:
         return np.arange(max(self._ranks.values()) + 1).astype(object)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from bpe import special
+from bpe import fast, special
 from bpe._common.errors import check_choice, check_integer, invalid
 from bpe.byte_unicode import GPT2_BYTE_ORDER
-from bpe.engines.base import EngineName, choose_engine
+from bpe.engines.base import EngineName
+from bpe.engines.choice import choose_engine
 from bpe.tokenizer import Tokenizer
 from bpe.training.count import PretokenCounts, count_files, count_texts, with_ids
 from bpe.training.merges import TIES, Ties, learn_merges
@@ -112,8 +113,6 @@ def train_from_counts(
     id_of = bytes.maketrans(order, RAW_BYTE_ORDER)  # byte -> its id
     words = with_ids(counts, id_of) if ties == "ids" else counts  # this rule compares ids, so they must be final
     if choose_engine(engine, kernel="train") == "numba":
-        from bpe import fast
-
         merges = fast.train(words.arrays or words.counts, num_merges, ties, min_frequency, merging)
     else:
         merges = learn_merges(words.counts, num_merges, ties, min_frequency, merging)

@@ -11,7 +11,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +24,9 @@ from bpe._common.atomic import atomic_write
 from bpe._common.errors import check_integer, invalid
 from bpe.byte_unicode import from_printable, to_printable
 from bpe.errors import FormatError
+from bpe.fast import PretokenCounter
 from bpe.formats.base import read_text
+from bpe.lazy import lazy_property
 from bpe.pretokenize import PATTERNS, Splitter, check_pattern
 from bpe.training.corpus import Chunk, Span, check_paths, chunks, total_bytes
 
@@ -56,14 +58,18 @@ class PretokenCounts:
         if arrays is None:
             self.counts = dict(counts or {})
 
-    @cached_property
+    @lazy_property
     def counts(self) -> dict[bytes, int]:
         """The mapping. After the compiled engine has counted, it is built when it is first used."""
-        arrays, self.arrays = self.arrays, None  # the mapping may be changed from now on, so it replaces the arrays
-        assert arrays is not None
+        arrays = self.arrays
+        if arrays is None:  # another thread was faster
+            found: dict[bytes, int] = self.__dict__["counts"]
+            return found
         data, stops = arrays[0].tobytes(), arrays[1].tolist()
         pretokens = (data[start:stop] for start, stop in pairwise([0, *stops]))
-        return dict(zip(pretokens, arrays[2].tolist(), strict=True))
+        counts = self.__dict__.setdefault("counts", dict(zip(pretokens, arrays[2].tolist(), strict=True)))
+        self.arrays = None  # the mapping may be changed from now on, so it replaces the arrays
+        return counts
 
     def __len__(self) -> int:
         """Return the number of distinct pre-tokens."""
@@ -144,8 +150,6 @@ def count_texts(
     )
     try:
         if compiled and pattern in PATTERNS:
-            from bpe.fast import PretokenCounter
-
             counter = PretokenCounter(pattern)
             for part in ordinary:
                 counter.add(part.encode())
@@ -162,7 +166,7 @@ def count_texts(
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
-    if isinstance(texts, str | bytes):
+    if isinstance(texts, str | bytes | bytearray | Mapping):
         raise invalid("texts", "be a list or an iterator of str", texts)
     for i, text in enumerate(texts):
         if not isinstance(text, str):

@@ -199,4 +199,4 @@ class NativeBlock(nn.Module):
             for f in cast(list[NativeLinear], [b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj])
         ]
         tanh_gelu = config.activation == "gelu_tanh"
-        return BlockStruct(*(t.data_ptr() for t in norms), *linears, config.n_heads, config.norm_eps, tanh_gelu)
+        return BlockStruct(*(t.data_ptr() for t in norms), *linears, config.n_heads, config.layer_norm_eps, tanh_gelu)

@@ -124,7 +124,7 @@ def read_config(path: Path) -> GPT2Config:
             d_ff=found.get("n_inner"),
             tie_embeddings=found.get("tie_word_embeddings", True),
             activation=ACTIVATIONS[activation],  # type: ignore[arg-type]
-            norm_eps=found.get("layer_norm_epsilon", 1e-5),
+            layer_norm_eps=found.get("layer_norm_epsilon", 1e-5),
             window=found.get("window"),
             eos_id=_eos_id(found),
         )
@@ -164,7 +164,7 @@ def config_to_hf(config: GPT2Config) -> dict[str, Any]:
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
         "activation_function": "gelu_new" if config.activation == "gelu_tanh" else "gelu",
-        "layer_norm_epsilon": config.norm_eps,
+        "layer_norm_epsilon": config.layer_norm_eps,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": config.eos_id,
         "eos_token_id": config.eos_id,

@@ -126,13 +126,13 @@ class Trainer:
         if start.finished:
             self.load()
             return {}
-        self.say(f"Training on {self.device.type} in {self.config.dtype}.")
         if distributed.rank() == 0:
             self._write_settings(settings, fresh=not start.resume)
         if start.resume:
             self.load()
         if distributed.rank() == 0:
             self.metrics.truncate(self.progress.step)
+        self.say(f"Training on {self.device.type} in {self.config.dtype}.")
         line: dict[str, Any] = {}
         end = min(self.config.steps, stop_after or self.config.steps)
         with defer_sigint() as interrupted:

@@ -45,7 +45,6 @@ FREE = (
     "tgt",
     "valid_src",
     "valid_tgt",
-    "data",
     "average_of",
     "extended",
     "extend",
