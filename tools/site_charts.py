@@ -55,8 +55,9 @@ def chart(title: str, x: list[float], lines: dict[str, list[float]], label: str)
         path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
         dash = f' stroke-dasharray="{DASHES[number % 3]}"' if DASHES[number % 3] else ""
         out.append(f'<path d="{path}" fill="none" stroke="currentColor" stroke-width="2"{dash}/>')
-        px, py = points[len(points) // 3]
-        out.append(f'<text x="{px + 6:.1f}" y="{py - 8:.1f}">{html.escape(name)}</text>')
+        third = len(points) // 3  # the name: above the highest line, below the others
+        (px, py), above = points[third], line[third] == max(other[third] for other in lines.values())
+        out.append(f'<text x="{px + 6:.1f}" y="{py - 8 if above else py + 18:.1f}">{html.escape(name)}</text>')
     return "\n".join([*out, "</svg>"])
 
 
