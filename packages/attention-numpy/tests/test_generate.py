@@ -72,10 +72,37 @@ def test_a_wide_beam_equals_exhaustive_search(alpha, rule, seed):
         assert output == [i for i in best if i != eos]
 
 
+def plain_beam_search(model, row, eos, steps, size):
+    """Beam search with alpha = 0 for one source, without a cache: each prefix is decoded from its start."""
+    prefixes, finished = [(0.0, [])], []
+    for _ in range(steps):
+        candidates = []
+        for total, ids in prefixes:
+            logits = model.decode(np.array([[1, *ids]]), model.encode(row[None]), row[None])[:, -1]
+            logits[:, :2] = -np.inf
+            candidates += [(total + logp, [*ids, i]) for i, logp in enumerate(log_softmax(logits)[0])]
+        kept = sorted(candidates, key=lambda found: -found[0])[: size - len(finished)]
+        finished += [(total, ids[:-1]) for total, ids in kept if ids[-1] == eos]
+        prefixes = [(total, ids) for total, ids in kept if ids[-1] != eos]
+    return max([*finished, *prefixes])[1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_narrow_beam_with_its_cache_equals_one_without_a_cache(seed):
+    model, src = make(seed=seed).eval(), sources(rng=np.random.default_rng(seed))
+    model.generator.bias.data[...] = 0  # so that the next id depends on the ids before it
+    model.generator.weight.data[...] *= 2
+    model.tgt_embed.weight.data[...] *= 3
+    model.generator.bias.data[2] = -3  # so that sequences are long
+    found = model.generate(src, max_new_tokens=8, beam_size=3, length_alpha=0.0)
+    assert found == [plain_beam_search(model, row, 2, 8, 3) for row in src]
+
+
 @pytest.mark.parametrize("length", [1, 2, 7, 40])
 @pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.6, 1.0])
 def test_length_norms_are_those_of_their_sources(length, alpha):
-    assert length_norm(length, alpha) == pytest.approx((5 + length) ** alpha / 6**alpha, rel=1e-14)  # 1609.08144, Eq. 14
+    # 1609.08144, Eq. 14
+    assert length_norm(length, alpha) == pytest.approx((5 + length) ** alpha / 6**alpha, rel=1e-14)
     assert length_norm(length, alpha, "power") == pytest.approx(length**alpha, rel=1e-14)
 
 

@@ -487,7 +487,7 @@ def test_a_converted_file_that_lacks_a_merge_is_refused(llama3_like, tmp_path):
     content = json.loads(llama3_like.read_text(encoding="utf-8"))
     del content["model"]["merges"][5]
     (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
-    refusal(tmp_path / "tokenizer.json", "must have the merge|no merge forms")
+    assert "tokenizer.json" in refusal(tmp_path / "tokenizer.json", "must have the merge|no merge forms")
 
 
 def test_unused_unk_token_and_byte_fallback_do_not_change_ids(toks, tmp_path):

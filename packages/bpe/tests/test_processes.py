@@ -51,7 +51,7 @@ assert [tok.encode(w) for w in words] == want, "wrong ids in the parent"
 assert [tok.encode(text) for text in texts] == expected
 """
     )
-    run(code)
+    assert run(code).returncode == 0
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -110,13 +110,13 @@ for thread in threads:
 assert statuses == [0] * 5, statuses
 """
     )
-    run(code)
+    assert run(code).returncode == 0
 
 
 @POSIX
 def test_counters_count_on_after_a_fork():
     """Each process has its own table, which it may fill and grow."""
-    run(
+    done = run(
         """
         import os
         from bpe.fast import PretokenCounter
@@ -138,6 +138,7 @@ def test_counters_count_on_after_a_fork():
         assert counter.counts() == {b"warm": 1, b" up": 1}
         """
     )
+    assert done.returncode == 0
 
 
 ENCODES = """

@@ -239,7 +239,7 @@ print(tokenizer.decode(tuned.generate(prompt, 40, temperature=0)[0].tolist()))
 # ### Read the residual stream
 #
 # The **logit lens** applies the output head to the residual stream after every block, not only after the last. Each cell
-# shows the most probable next byte at that depth, darker for higher probability. Predictions form from bottom to top.
+# shows the most probable next byte at that depth, darker for higher probability. Predictions form from top to bottom.
 
 # %%
 sentence = "the name of the class is the value"

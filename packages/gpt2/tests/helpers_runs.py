@@ -10,8 +10,19 @@ SHAPE = ["--d-model", "16", "--n-heads", "2", "--n-layers", "1", "--context-leng
 
 RUNS = {
     "train": ["train", "data", "--steps", "18", *TINY, *SHAPE],
-    "finetune": ["finetune", "model", "--text", "pairs.jsonl", "--steps", "18", *TINY, "--patience", "0"],
-    "lora": ["finetune", "model", "--text", "pairs.jsonl", "--steps", "18", *TINY, "--patience", "0", "--lora", "2"],
+    "finetune": [
+        "finetune",
+        "model",
+        "--text",
+        "pairs.jsonl",
+        "--lora",
+        "2",
+        "--steps",
+        "18",
+        "--patience",
+        "0",
+        *TINY,
+    ],
     "demo": ["demo", "--steps", "4", "--device", "cpu", "--log-every", "1"],
 }
 MORE_STEPS = {name: ["--steps", "1000000"] for name in RUNS}
@@ -26,8 +37,12 @@ CHANGES = {
         (["--steps", "20"], "steps"),
         (["--batch-size", "5"], "batch_size"),
     ],
-    "finetune": [(["--seed", "5"], "seed"), (["--held-out", "0.3"], "fingerprint"), (["--lora", "2"], "lora")],
-    "lora": [(["--lora", "0"], "lora"), (["--lora", "3"], "lora")],
+    "finetune": [
+        (["--seed", "5"], "seed"),
+        (["--held-out", "0.3"], "fingerprint"),
+        (["--lora", "0"], "lora"),
+        (["--lora", "3"], "lora"),
+    ],
     "demo": [(["--seed", "5"], "seed"), (["--lr", "0.1"], "lr")],
 }
 

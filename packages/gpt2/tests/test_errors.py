@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from gpt2 import GPT2, GPT2Config, OptimConfig, SamplingConfig, TrainConfig
+from gpt2 import GPT2, Decoder, GPT2Config, OptimConfig, SamplingConfig, TrainConfig
 from gpt2._common.errors import MissingDependencyError
 from gpt2.config import SIZES
 from gpt2.data import tokenizers
@@ -331,3 +331,21 @@ def test_the_largest_id_of_a_file_must_be_in_the_vocabulary(tmp_path):
     (tmp_path / "a.bin.json").write_text(json.dumps(note))
     with pytest.raises(ValueError, match="has the id 299, but the tokenizer has 257 tokens"):
         prepare([tmp_path / "a.bin"], tmp_path / "out")
+
+
+def test_weights_beyond_the_range_of_float16_are_refused(tmp_path):
+    model = small_model(torch.float32)
+    with torch.no_grad():
+        model.h[0].mlp.c_fc.weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match="NaN or infinite weights in float16"):
+        Decoder(model, "float16")
+    with pytest.raises(ValueError, match=r"c_fc\.weight has NaN or infinite weights in torch\.float16"):
+        model.save_pretrained(tmp_path / "out", dtype=torch.float16)
+    assert not (tmp_path / "out").exists()
+    model.save_pretrained(tmp_path / "out", dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize(("task", "option"), [("wikitext2", "limit"), ("lambada", "stride"), ("hellaswag", "stride")])
+def test_options_that_a_benchmark_does_not_use_are_refused(task, option):
+    with pytest.raises(ValueError, match=f"`{option}` must be omitted for {task}"):
+        evaluate_task(small_model(vocab_size=257), ByteTokenizer(), task, **{option: 3})

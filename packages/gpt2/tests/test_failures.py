@@ -99,18 +99,6 @@ def test_a_folder_that_cannot_be_written_is_one_error_line(data, tmp_path):
         assert done.stderr.count("\n") == 1
 
 
-def test_a_run_of_another_config_is_not_resumed(data, tmp_path):
-    out = tmp_path / "run"
-    assert run("train", data, "--out", out, *SMALL).returncode == 0
-    before = {p.name: p.read_bytes() for p in out.iterdir()}
-    for change, complaint in [(["--d-model", 32], "`d_model` must be 16"), (["--lr", 0.1], "`lr` must be 0.0006")]:
-        done = run("train", data, "--out", out, *SMALL, *change, "--resume")
-        assert done.returncode == 2
-        assert complaint in done.stderr
-        assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
-
-
 def test_a_loss_curve_is_drawn_or_the_missing_package_is_named(data, tmp_path, monkeypatch):
     assert run("train", data, "--out", tmp_path / "drawn", *SMALL).returncode == 0
     assert (tmp_path / "drawn/loss_curve.png").read_bytes().startswith(b"\x89PNG")

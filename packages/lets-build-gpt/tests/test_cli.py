@@ -123,7 +123,8 @@ def test_generated_text_is_utf8_in_every_code_page(tmp_path):
     done = run("train", "nanogpt-cpu", "--text", "text.txt", "--out", "run", *options(steps=2), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for environment in ({"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
-        done = run("generate", "run", "--prompt", "Größe 😀", "--temperature", "9", cwd=tmp_path, **environment)
+        arguments = ["generate", "run", "--prompt", "-", "--temperature", "9"]
+        done = run(*arguments, cwd=tmp_path, stdin="Größe 😀", **environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout.decode("utf-8").startswith("Größe 😀")
 

@@ -198,7 +198,7 @@ def test_cropping_is_the_lectures_loop():
     for _ in range(12):
         expected = torch.cat([expected, model(expected[:, -4:])[:, -1].argmax(-1, keepdim=True)], dim=1)
     start = torch.zeros(1, 1, dtype=torch.long)
-    assert torch.equal(model.generate(start, max_new_tokens=12, temperature=0, overflow="crop"), expected)
+    assert torch.equal(model.generate(start, max_new_tokens=12, temperature=0.0, overflow="crop"), expected)
 
 
 def test_max_length_counts_the_prompt_and_max_new_tokens_does_not():

@@ -78,8 +78,8 @@ class Train:
             if self.counts:
                 tokenizer = train_from_counts(sum_of_counts(self.counts), progress=progress, **options)
             else:
-                pattern = parse_pattern(self.pattern)
-                tokenizer = train(self.files, pattern=pattern, workers=self.workers, progress=progress, **options)
+                options |= {"pattern": parse_pattern(self.pattern), "workers": self.workers}
+                tokenizer = train(self.files, progress=progress, **options)
         with output(self.out) as path:
             tokenizer.save(path)
         ended = "" if tokenizer.n_vocab == self.vocab_size else "; no pair is left to merge"
@@ -155,13 +155,12 @@ class Encode:
         from bpe._common.errors import check_integer
         from bpe.outputs import check_output
         from bpe.token_file import description_of, write_ids
-        from bpe.training.corpus import is_plain_file
+        from bpe.training.corpus import total_bytes
 
         check_integer("num_threads", self.num_threads, 1)
-        size = self.file.stat().st_size if is_plain_file(self.file) else None
+        size = total_bytes([self.file])
         tokenizer = open_tokenizer(self.tokenizer, self.engine)
-        default = STREAM if self.file == STREAM else self.file.with_suffix(".bin")
-        out = self.out or default
+        out = self.out or (STREAM if self.file == STREAM else self.file.with_suffix(".bin"))
         inputs: list[Path | str] = [self.file, self.tokenizer]
         check_output(out, "a token file", inputs)
         if out != STREAM:
@@ -203,7 +202,7 @@ class Decode:
     """Engine; auto is numba where it is installed."""
 
     def __call__(self) -> None:
-        """Decode in steps, so that memory does not grow with the file."""
+        """Decode step by step."""
         from bpe.outputs import check_output, output
         from bpe.token_file import description_of, read_ids
 
@@ -212,8 +211,7 @@ class Decode:
         ids = read_ids(self.file, tokenizer)
         parts = (tokenizer.decode_bytes(ids[i : i + IDS_PER_STEP]) for i in range(0, len(ids), IDS_PER_STEP))
         if self.out == STREAM:
-            for part in parts:
-                sys.stdout.buffer.write(part)
+            sys.stdout.buffer.writelines(parts)
         else:
             with output(self.out) as path, path.open("wb") as file:
                 file.writelines(parts)
@@ -261,8 +259,8 @@ class Inspect:
                 path.write_text(html_page(tokenizer, text), encoding="utf-8")
         if self.html != STREAM:
             print(terminal_tokens(tokenizer, text, color=use_color()))
-        count = len(tokenizer.encode(text, allowed_special="all"))
-        say(f"{count:,} ids, {len(text):,} characters, {len(text.encode('utf-8', 'replace')):,} bytes")
+        ids = f"{len(tokenizer.encode(text, allowed_special='all')):,} ids"
+        say(f"{ids}, {len(text):,} characters, {len(text.encode('utf-8', 'replace')):,} bytes")
 
 
 @dataclass
@@ -330,7 +328,7 @@ class Warm:
         from bpe.engines.choice import choose_engine
         from bpe.fast.aot import warm_up
 
-        choose_engine("numba")
+        choose_engine("numba")  # raises if it is not installed
         for path in warm_up():
             print(path or "compiled, but no folder can store the result: set NUMBA_CACHE_DIR")
 

@@ -45,9 +45,7 @@ def check_not_swallowed(option: str, values: tuple[str, ...]) -> None:
     """Explain a missing file that an option with several values has taken."""
     if taken := [value for value in values if os.path.exists(value)]:
         flag = "--" + option.replace("_", "-")
-        raise ValueError(
-            f"`files` must stand before {flag}, which takes all words after it, got {taken[0]!r} as a name"
-        )
+        raise ValueError(f"`files` must come before {flag}, which takes all words after it, got {taken[0]!r} as a name")
 
 
 def sum_of_counts(paths: tuple[Path, ...]) -> PretokenCounts:

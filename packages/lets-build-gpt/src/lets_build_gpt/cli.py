@@ -38,7 +38,7 @@ class ModelOptions(ModelConfig):
 class Demo:
     """Train a bigram model and a small GPT on the Python language reference and show the text that they write.
 
-    Takes 2 to 3 minutes on two CPU cores. A finished demo is shown again without training.
+    Takes 2–3 min on 2 CPU cores. A finished demo is shown again without training.
 
     Example: lets-build-gpt demo
     """

@@ -192,7 +192,7 @@ def _ranks(model: dict[str, Any], special: dict[str, int]) -> dict[bytes, int]:
     """Return token -> id, and prove that merging by rank gives the ids of merging by the list of merges.
 
     The proof: only one pair of tokens ever forms a token (`fast/kernels/merge.py` says why). If that pair is among the
-    token's merges, and the merges are in the order of ids, then both ways apply the same merge at every step.
+    token's merges, and the merges are in the order of ids, then both apply the same merge at every step.
     """
     vocabulary, merges = model["vocab"], model["merges"]
     pairs_of: dict[str, set[tuple[str, str]]] = {}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import io
 import mmap
 import os
 import stat
 import sys
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -149,25 +149,29 @@ def _streamed(path: Path, pattern: str | None, special_tokens: Collection[str], 
             yield Chunk(path, start, data)
 
 
-def _open(path: Path) -> IO[bytes]:
-    """Open a stream and decompress it if it starts like gzip or Zstandard."""
-    if path == STDIN:
-        if sys.stdin is None:
-            raise OSError("stdin is closed")
-        raw: Any = sys.stdin.buffer
-    else:
-        raw = path.open("rb")
-    buffered = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
-    start = buffered.peek(4)[:4]
-    if start.startswith(GZIP):
-        return gzip.open(buffered, "rb")
-    if start == ZSTD:
-        try:
-            zstd: Any = importlib.import_module("compression.zstd")  # Python 3.14
-            return zstd.open(buffered, "rb")
-        except ImportError:
-            return require("zstandard", "reading .zst files").open(buffered, "rb")
-    return buffered
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    """Open a stream, decompress it if it starts like gzip or Zstandard, and close it at the end, but not stdin."""
+    with ExitStack() as stack:
+        if path == STDIN:
+            if sys.stdin is None:
+                raise OSError("stdin is closed")
+            raw: Any = sys.stdin.buffer
+        else:
+            raw = stack.enter_context(path.open("rb"))
+        start = raw.peek(4)[:4]
+        if start.startswith(GZIP):
+            raw = stack.enter_context(gzip.open(raw, "rb"))
+        elif start == ZSTD:
+            raw = stack.enter_context(_zstd().open(raw, "rb"))
+        yield raw
+
+
+def _zstd() -> Any:
+    try:
+        return importlib.import_module("compression.zstd")  # Python 3.14
+    except ImportError:
+        return require("zstandard", "reading .zst files")
 
 
 def _read(file: IO[bytes], size: int, path: Path) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from gpt2._common.cli import Presets, command_line, say
-from gpt2._common.errors import MissingDependencyError
+from gpt2._common.errors import MissingDependencyError, invalid
 from gpt2._common.interrupt import TrainingInterrupted
 from gpt2.config import GPT2Config, OptimConfig, Order, Size, TrainConfig
 from gpt2.recipes import DEMO, RECIPES, Recipe
@@ -75,7 +75,7 @@ class Train:
             choices = ", ".join(RECIPES)
             raise ValueError(f"`data` must be a folder that `gpt2 prepare` wrote, or a recipe ({choices}), got neither")
         start = start_run(self.out, self.train, resume=self.resume, overwrite=self.overwrite, extend=self.extend)
-        with training_process(self.device) as (device, callbacks):
+        with training_process(self.device, start) as (device, callbacks):
             self._train(start, device, callbacks)
 
     def _train(self, start: RunStart, device: torch.device, callbacks: dict[str, Any]) -> None:
@@ -92,6 +92,8 @@ class Train:
         seed = self.train.seed
         data: Any
         if self.order == "documents":
+            if self.eval_windows:
+                raise invalid("eval_windows", "be 0 with --order documents", self.eval_windows)
             data = PackedDocuments(files, config.context_length, seed)
         else:
             data = Windows(files, config.context_length, seed, self.order, self.eval_windows)
@@ -241,7 +243,7 @@ class Finetune:
         if self.out.exists() and self.out.resolve() == self.model.resolve():
             raise ValueError(f"`out` must be another folder than the model's, got {str(self.out)!r}")
         start = start_run(self.out, self.train, resume=self.resume, overwrite=self.overwrite, extend=self.extend)
-        with training_process(self.device) as (device, callbacks):
+        with training_process(self.device, start) as (device, callbacks):
             self._train(start, device, callbacks)
 
     def _train(self, start: RunStart, device: torch.device, callbacks: dict[str, Any]) -> None:
@@ -260,7 +262,7 @@ class Finetune:
 
 
 @contextmanager
-def training_process(device_name: str) -> Iterator[tuple[torch.device, dict[str, Any]]]:
+def training_process(device_name: str, start: RunStart) -> Iterator[tuple[torch.device, dict[str, Any]]]:
     """Set the process up for training; yield its device and the callbacks of a Trainer."""
     from gpt2._common.malloc import keep_freed_memory
 
@@ -271,7 +273,7 @@ def training_process(device_name: str) -> Iterator[tuple[torch.device, dict[str,
 
     with distributed.process_group(pick_device(device_name)) as device:
         first = distributed.rank() == 0
-        with Progress(None, shown=first) as bar:
+        with Progress(start.config.steps, initial=start.step, shown=first) as bar:
             latest: dict[str, Any] = {}
 
             def on_log(line: dict[str, Any]) -> None:

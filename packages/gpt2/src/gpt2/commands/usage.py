@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from gpt2._common.cli import say
-from gpt2._common.errors import check_integer
+from gpt2._common.errors import check_integer, invalid
 from gpt2.config import Overflow, SamplingConfig, Task, Weights
 
 
@@ -54,6 +54,8 @@ class Evaluate:
 
         if self.text is None and self.task is None:
             raise ValueError("`text` must be a file, or `task` a benchmark, got neither")
+        if self.task is None and self.limit is not None:
+            raise invalid("limit", "be used with a benchmark", self.limit)
         model = Decoder(load(self.model).to(pick_device(self.device)), self.weights)
         tokenizer = tokenizers.load(self.model, self.tokenizer)
         if self.task is None:

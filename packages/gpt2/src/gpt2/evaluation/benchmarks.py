@@ -137,6 +137,9 @@ def evaluate_task(
     check_fits(tokenizer, model.config.vocab_size)
     if limit is not None:
         check_integer("limit", limit, 1)
+    unused, value = ("limit", limit) if task == "wikitext2" else ("stride", stride)
+    if value is not None:
+        raise invalid(unused, f"be omitted for {task}, which does not use it", value)
     file = published(task) if file is None else file
     if task == "wikitext2":
         text = read_text(file)

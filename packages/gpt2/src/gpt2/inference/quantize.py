@@ -9,7 +9,7 @@ row reads fastest. int8 rounds each row of a matrix to 127 steps of its largest 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 import torch
@@ -44,6 +44,13 @@ def quantize(weight: Float[Tensor, "d_out d_in"]) -> tuple[Int8[Tensor, "d_out d
         raise ValueError("the model has NaN or infinite weights, which cannot be quantized")
     scale = torch.where(largest > 0, largest / 127, 1.0)
     return (weight / scale[:, None]).round().to(torch.int8), scale
+
+
+def check_finite(tensors: Mapping[str, Tensor], dtype: str) -> None:
+    """Raise ValueError if a weight is NaN or infinite, as weights beyond 65,504 are in float16."""
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} has NaN or infinite weights in {dtype}. Use float32")
 
 
 class TransposedLinear(nn.Module):
@@ -130,6 +137,7 @@ class Decoder:
             small = small.float()  # whatever the dtype of the model is
         else:
             small = small.to(pick_dtype(weights, model.device))
+            check_finite(small.state_dict(), weights)
         self._model = small
         if compiled or weights == "int8":
             self._replace_all(small)
@@ -143,6 +151,7 @@ class Decoder:
                 weight, scale = quantize(weight)
             elif self.weights == "float16":
                 weight = weight.half()
+                check_finite({"weight": weight}, "float16")
             return NativeLinear(weight, scale, bias) if self.compiled else Int8Linear(weight, cast(Tensor, scale), bias)
 
         _replace(small, linear)

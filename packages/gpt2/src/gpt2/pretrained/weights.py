@@ -213,11 +213,14 @@ def save(
     attend to everything.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     prefix = {name: name if name.startswith("lm_head") else f"transformer.{name}" for name in model.state_dict()}
     state = {prefix[name]: t.detach().to("cpu", dtype) for name, t in (state or model.state_dict()).items()}
     if model.config.tie_embeddings:
         del state["lm_head.weight"]
+    for name, tensor in state.items() if dtype is not None else ():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} has NaN or infinite weights in {tensor.dtype}. Use float32")
+    folder.mkdir(parents=True, exist_ok=True)
     shards: list[State] = [{}]
     for name, tensor in state.items():
         if shard_bytes and shards[-1] and sum(t.nbytes for t in [*shards[-1].values(), tensor]) > shard_bytes:
