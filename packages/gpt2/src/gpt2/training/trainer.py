@@ -184,7 +184,7 @@ class Trainer:
                     "grad_norm": norm if math.isfinite(norm) else None,  # float16 overflowed: the step was skipped
                     **clock.read(),
                     "tokens_per_second": round(rate, 1),
-                    "tflops": float(f"{rate * flops / 1e12:.4g}"),
+                    "tflops": None if peak is None else float(f"{rate * flops / 1e12:.4g}"),
                     "mfu": None if peak is None else float(f"{rate * flops / peak:.4g}"),
                 }
                 if evaluate and (val_loss := self.evaluate()) is not None:
