@@ -104,7 +104,8 @@ def run_tests(session: nox.Session, name: str, *options: str) -> None:
     folder = FOLDERS[name]
     install(session, folder, *group(ROOT, "test"), *group(folder, "test"))
     rest = [a for a in session.posargs if a not in FOLDERS]
-    command = ["pytest", str(folder / "tests"), *shapes_enforced(folder), *options, *rest]
+    workers = ["-n", "2", "--dist", "loadfile"]  # two test files at a time
+    command = ["pytest", str(folder / "tests"), *workers, *shapes_enforced(folder), *options, *rest]
     session.run(*command, env={"DLPAPERS_ALONE": "1", "DLPAPERS_SKIPPED": str(SKIPPED)})
 
 
@@ -141,7 +142,16 @@ def tests(session: nox.Session, name: str) -> None:
 def integration(session: nox.Session) -> None:
     """5 min: Equal numbers across packages, chains of commands, the template, links, results, vocabulary."""
     install(session, *FOLDERS.values(), *requirements("test"), *group(ROOT, "lint"), *group(ROOT, "types"))
-    session.run("pytest", "integration", *session.posargs, env={"DLPAPERS_SKIPPED": str(SKIPPED)})
+    session.run(
+        "pytest",
+        "integration",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        *session.posargs,
+        env={"DLPAPERS_SKIPPED": str(SKIPPED)},
+    )
 
 
 @nox.session(tags=CI)
@@ -156,6 +166,14 @@ def readme(session: nox.Session) -> None:
     """8 min: Run the README blocks that are marked slow: demos and long commands."""
     install(session, *FOLDERS.values(), *requirements("test"))
     session.run("python", "tools/readme_blocks.py", "--slow", *session.posargs)
+
+
+@nox.session(tags=CI)
+def site(session: nox.Session) -> None:
+    """3 min: Build the documentation site in build/site, visit every page in Chromium; `-- --fresh` for all pages."""
+    install(session, *FOLDERS.values(), *requirements("notebooks"), *group(ROOT, "site"))
+    session.run("python", "tools/site_build.py", *session.posargs)
+    session.run("python", "tools/site_check.py")
 
 
 @nox.session(name="install", venv_backend="none", tags=CI)

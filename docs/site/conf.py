@@ -9,8 +9,8 @@ ROOT = Path(os.environ["DLPAPERS_SITE_ROOT"])
 ASSETS = Path(os.environ["DLPAPERS_SITE_ASSETS"])
 sys.path[:0] = [str(ROOT / "docs" / "site" / "extensions"), str(ROOT / "tools")]
 
-import site_source  # noqa: E402 – it is in tools
-import site_tree  # noqa: E402 – it is in tools
+import site_source
+import site_tree
 
 project = "dlpapers"
 author = copyright = "the dlpapers authors"

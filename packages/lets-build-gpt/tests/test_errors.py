@@ -24,8 +24,8 @@ TRAIN = TrainConfig(batch_size=4, steps=6, eval_every=3, sample_tokens=5, device
 INTEGERS = [
     (ModelConfig, "context_length"), (ModelConfig, "d_model"), (ModelConfig, "n_heads"), (ModelConfig, "n_layers"),
     (ModelConfig, "vocab_size"), (TrainConfig, "batch_size"), (TrainConfig, "steps"), (TrainConfig, "eval_every"),
-    (TrainConfig, "checkpoint_every"), (TrainConfig, "num_threads"), (TrainConfig, "sample_tokens"), (TrainConfig, "seed"),
-    (OptimConfig, "warmup_steps"),
+    (TrainConfig, "checkpoint_every"), (TrainConfig, "num_threads"), (TrainConfig, "sample_tokens"),
+    (TrainConfig, "seed"), (OptimConfig, "warmup_steps"),
 ]  # fmt: skip
 FRACTIONS = [
     (ModelConfig, "dropout"), (ModelConfig, "attention_dropout"), (OptimConfig, "momentum"), (OptimConfig, "beta2"),
