@@ -1,6 +1,7 @@
 """What callers pass in: every type is handled exactly or refused with one clear error, alike on both engines."""
 
 import itertools
+import re
 
 import bpe
 import numpy as np
@@ -10,6 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 INTEGER_DTYPES = ["i1", "u1", "<i2", ">i2", "<u2", ">u2", "<i4", ">u4", "<u4", "<i8", ">i8", "<u8", ">u8"]
+
+
+def name_of_case(value):
+    """The representation of a case without its address, so that every process gives the test the same name."""
+    return re.sub(r" at 0x\w+", "", repr(value))
 
 
 class Tensor:
@@ -63,7 +69,7 @@ def test_ranges_and_special_ids(tok):
         Tensor([True], "torch.bool"),
         "97", b"ab", bytearray(b"ab"), {97, 98}, {97: 98}, 97, None, 1.5,
     ],
-    ids=repr,
+    ids=name_of_case,
 )  # fmt: skip
 def test_other_shapes_and_dtypes_of_ids_are_refused(tok, wrong):
     for call in (tok.decode, tok.decode_bytes, tok.decode_tokens_bytes, tok.decode_with_offsets, tok.pieces):
@@ -72,7 +78,9 @@ def test_other_shapes_and_dtypes_of_ids_are_refused(tok, wrong):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("make_texts", [list, tuple, iter, lambda texts: (t for t in texts), np.array], ids=repr)
+@pytest.mark.parametrize(
+    "make_texts", [list, tuple, iter, lambda texts: (t for t in texts), np.array], ids=name_of_case
+)
 def test_texts_of_every_iterable_are_encoded_alike(tok, make_texts):
     texts = ["the interpreter", "", "naïve", "end"]
     expected = [tok.encode(text) for text in texts]
@@ -85,7 +93,7 @@ def test_texts_of_every_iterable_are_encoded_alike(tok, make_texts):
         tok.encode_batch(make_texts(["a<|endoftext|>", "b"]))
 
 
-@pytest.mark.parametrize("wrong", ["abc", b"abc", {"a": 1}, None, 5], ids=repr)
+@pytest.mark.parametrize("wrong", ["abc", b"abc", {"a": 1}, None, 5], ids=name_of_case)
 def test_one_text_is_not_a_batch(tok, wrong, engine):
     calls = [
         tok.encode_batch, tok.encode_ordinary_batch, tok.encode_batch_to_numpy,
@@ -97,7 +105,7 @@ def test_one_text_is_not_a_batch(tok, wrong, engine):
             call(wrong)
 
 
-@pytest.mark.parametrize("wrong", [b"abc", None, 5, ["a"], 1.5], ids=repr)
+@pytest.mark.parametrize("wrong", [b"abc", None, 5, ["a"], 1.5], ids=name_of_case)
 def test_a_text_is_a_str(tok, wrong, engine):
     calls = [tok.encode, tok.encode_ordinary, tok.encode_to_numpy, tok.count, lambda t: tok.encode_up_to(t, 5)]
     calls += [lambda t: tok.encode_with_dropout(t, 0.1, None), tok.encode_with_offsets]
@@ -109,7 +117,7 @@ def test_a_text_is_a_str(tok, wrong, engine):
             call(["ok", wrong])
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, None, float("nan")], ids=repr)
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, None, float("nan")], ids=name_of_case)
 def test_numbers_are_checked(tok, wrong, engine, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("some text")
@@ -133,7 +141,7 @@ def test_numbers_are_checked(tok, wrong, engine, tmp_path):
                 call()
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan"), "0.5", None], ids=repr)
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan"), "0.5", None], ids=name_of_case)
 def test_dropout_is_checked(tok, wrong):
     with pytest.raises(ValueError, match=r"^`dropout` must be in"):
         tok.encode_with_dropout("a", wrong, None)
