@@ -23,7 +23,6 @@ RUNS = {
         "0",
         *TINY,
     ],
-    "demo": ["demo", "--steps", "4", "--device", "cpu", "--log-every", "1"],
 }
 MORE_STEPS = {name: ["--steps", "1000000"] for name in RUNS}
 DIVERGE = {name: ["--lr", "1e30"] for name in RUNS}
@@ -43,7 +42,6 @@ CHANGES = {
         (["--lora", "0"], "lora"),
         (["--lora", "3"], "lora"),
     ],
-    "demo": [(["--seed", "5"], "seed"), (["--lr", "0.1"], "lr")],
 }
 
 

@@ -319,7 +319,7 @@ def test_limits_below_one_are_refused(tmp_path, limit):
         evaluate_task(small_model(vocab_size=257), ByteTokenizer(), "hellaswag", tmp_path / "h.jsonl", limit=limit)
 
 
-@pytest.mark.parametrize("held_out", [0, -0.5, 1.5, math.nan])
+@pytest.mark.parametrize("held_out", [0.0, -0.5, 1.5, math.nan])
 def test_held_out_fractions_outside_0_to_1_are_refused(held_out):
     with pytest.raises(ValueError, match=r"`held_out` must be in \(0, 1\)"):
         Examples([([1, 2, 3], 0)] * 20, 24, held_out=held_out)

@@ -50,6 +50,7 @@ class KVCache:
         self.window = config.window
         self.is_padded = bool(self.padding.any())
         self.start, self.end = 0, 0  # columns of the current forward pass
+        self.positions, self.mask = torch.zeros((batch_size, 0), dtype=torch.long, device=device), None
 
     def advance(self, time: int) -> None:
         """Reserve the next `time` columns and set `positions` and `mask`. Called by `GPT2.hidden`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +29,7 @@ Generated = Texts | tuple[Texts, Texts]
 COLUMNS = 1024  # memory for new tokens is reserved in portions of at least this many
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """What generation needs of a model: GPT2, or a Decoder with smaller weights."""
 
