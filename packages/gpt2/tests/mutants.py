@@ -3,8 +3,8 @@
 from mutation import Mutant
 
 NAMES = ("generation", "parity", "sampling", "training", "pretrained", "benchmarks", "data", "quantize", "download")
-GENERATION, PARITY, SAMPLING, TRAINING, FILES, TASKS, DATA, QUANTIZE, DOWNLOAD, DISTRIBUTED, FAILURES = (
-    f"test_{name}.py" for name in (*NAMES, "distributed", "failures")
+GENERATION, PARITY, SAMPLING, TRAINING, FILES, TASKS, DATA, QUANTIZE, DOWNLOAD, DISTRIBUTED, FAILURES, ERRORS = (
+    f"test_{name}.py" for name in (*NAMES, "distributed", "failures", "errors")
 )
 
 MUTANTS = [
@@ -129,7 +129,7 @@ MUTANTS = [
         "half a stop string is shown",
         GENERATION,
     ),
-    Mutant("inference/generate_text.py", "vocab_size=tokenizer.vocab_size,", "", "padded ids are sampled", GENERATION),
+    Mutant("inference/generate_text.py", "vocab_size=tokenizer.vocab_size,", "", "padded ids are sampled", ERRORS),
     Mutant(
         "pretrained/torch_files.py",
         "t.T.contiguous() if PROJECTION",
@@ -143,14 +143,14 @@ MUTANTS = [
         "t.to(dtype) for name",
         "t for name",
         "half-precision files train in half precision",
-        FILES,
+        ERRORS,
     ),
     Mutant(
         "pretrained/weights.py",
         "if config.tie_embeddings and both and not",
         "if False and not",
         "an untied head is dropped",
-        FILES,
+        ERRORS,
     ),
     Mutant(
         "training/trainer.py",
@@ -224,14 +224,14 @@ MUTANTS = [
         "vocab_size != tokenizer.vocab_size",
         "vocab_size > tokenizer.vocab_size",
         "ids of another vocabulary are read",
-        DATA,
+        f"{DATA} {ERRORS}",
     ),
     Mutant(
         "data/tokenizers.py",
         "if fingerprint(tokenizer) != fingerprint(expected):",
         "if type(tokenizer) is not type(expected):",
         "another tokenizer passes",
-        DATA,
+        f"{DATA} {ERRORS} test_cli.py",
     ),
     Mutant(
         "inference/quantize.py",
@@ -313,6 +313,6 @@ MUTANTS = [
         "        if math.isfinite(value):\n            if",
         "        if True:\n            if",
         "a step along NaN",
-        TRAINING,
+        f"{TRAINING} {FAILURES} {ERRORS}",
     ),
 ]

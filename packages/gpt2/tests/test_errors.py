@@ -333,6 +333,21 @@ def test_the_largest_id_of_a_file_must_be_in_the_vocabulary(tmp_path):
         prepare([tmp_path / "a.bin"], tmp_path / "out")
 
 
+@pytest.mark.parametrize("vocab_size", [256, 258])
+def test_ids_of_another_vocabulary_are_refused(tmp_path, vocab_size):
+    np.arange(9).astype("<u2").tofile(tmp_path / "a.bin")
+    note = {"dtype": "<u2", "tokens": 9, "n_vocab": vocab_size}
+    (tmp_path / "a.bin.json").write_text(json.dumps(note))
+    with pytest.raises(ValueError, match=f"ids of a vocabulary of {vocab_size}; the tokenizer has 257"):
+        prepare([tmp_path / "a.bin"], tmp_path / "out")
+
+
+def test_two_tokenizers_of_one_type_are_the_same_only_with_the_same_tokens(tmp_path):
+    tokenizers.check_same(CharTokenizer("abc"), CharTokenizer("abc"), tmp_path)
+    with pytest.raises(ValueError, match="`tokenizer` must be the one in"):
+        tokenizers.check_same(CharTokenizer("abd"), CharTokenizer("abc"), tmp_path)
+
+
 def test_weights_beyond_the_range_of_float16_are_refused(tmp_path):
     model = small_model(torch.float32)
     with torch.no_grad():

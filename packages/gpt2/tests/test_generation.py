@@ -1,5 +1,7 @@
 """Generation: the cache is exact, rows are independent, and texts may outgrow the context."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from gpt2.config import SamplingConfig
@@ -100,6 +102,17 @@ def test_stop_tokens_end_a_row_while_others_continue():
     ids = torch.tensor([PROMPTS[0]])
     padded = model.generate(ids, 30, temperature=0.0, stop_tokens=[stop])
     assert padded[0].tolist() == stopped[0].tolist()  # a single row ends the loop
+
+
+def test_a_row_that_has_finished_repeats_its_last_token():
+    model = small_model()
+    free = model.generate(PROMPTS, 30, temperature=0.0)
+    stop = int(free[0][len(PROMPTS[0]) + 4])
+    steps = list(stream(model, PROMPTS, 30, SamplingConfig(temperature=0.0), stop_tokens=[stop]))
+    finished = [(last.tokens, step.tokens, step.done) for last, step in pairwise(steps)]
+    assert any(bool(done.any()) for _, _, done in finished)
+    for last, tokens, done in finished:
+        assert torch.equal(tokens[done], last[done])
 
 
 def test_repetition_penalty_and_filters_are_applied_in_hugging_faces_order():

@@ -15,6 +15,7 @@ from gpt2.config import OptimConfig, TrainConfig
 from gpt2.data.prepare import CHUNK_BYTES, chunks, prepare
 from gpt2.data.token_file import TokenFiles, Windows
 from gpt2.data.tokenizers import ByteTokenizer
+from gpt2.training.optim import make_optimizers
 from gpt2.training.run import start_run
 from gpt2.training.trainer import Trainer, held_out_loss
 from helpers_models import Data, random_ids, small_model
@@ -114,6 +115,25 @@ def test_a_nan_loss_stops_the_run_and_keeps_the_checkpoint(tmp_path):
         Poisoned(fresh(), Data(), settings(), tmp_path).fit(resume=True)
     assert (tmp_path / TRAINING_STATE).read_bytes() == before
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_only_matrices_and_embeddings_decay(optimizer):
+    model = fresh()
+    decays = {}
+    for made in make_optimizers(model, OptimConfig(optimizer=optimizer, weight_decay=0.3)):
+        decays |= {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
+    assert {p.dim() >= 2: decays[id(p)] for p in model.parameters()} == {True: 0.3, False: 0.0}
+    assert all(decays[id(p)] == (0.3 if p.dim() >= 2 else 0.0) for p in model.parameters())
+
+
+def test_a_nan_gradient_does_not_change_the_weights(tmp_path):
+    trainer = Trainer(fresh(), Data(), settings(), tmp_path)
+    before = [p.clone() for p in trainer.model.parameters()]
+    trainer.model.h[0].mlp.c_fc.weight.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(DivergenceError):
+        trainer.fit()
+    assert all(torch.equal(p, q) for p, q in zip(trainer.model.parameters(), before, strict=True))
 
 
 def test_weights_and_validation_losses_that_are_not_finite_are_never_saved(tmp_path):
