@@ -310,8 +310,8 @@ MUTANTS = [
     ),
     Mutant(
         "training/trainer.py",
-        "        if math.isfinite(value):\n            if",
-        "        if True:\n            if",
+        "            if math.isfinite(norm):",
+        "            if True:",
         "a step along NaN",
         f"{TRAINING} {FAILURES} {ERRORS}",
     ),
