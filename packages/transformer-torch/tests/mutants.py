@@ -58,6 +58,6 @@ MUTANTS = [
     Mutant("data/tokenizer.py", "FIRST_ID + i for i in self.bpe.encode_ordinary", "i for i in self.bpe.encode_ordinary", "subwords take the ids of special tokens", DATA),
     Mutant("model.py", "causal_mask(new, tgt.device, earlier) if new > 1", "causal_mask(new, tgt.device) if new > 1", "several new tokens do not attend to the cache", GENERATE),
     Mutant("inference/generate.py", "return sorted({model.config.pad_id, bos_id} - {eos_id})", "return []", "padding and begin are generated", GENERATE),
-    Mutant("training/trainer.py", "torch.manual_seed(config.seed + self.rank)", "torch.manual_seed(config.seed)", "all processes drop the same elements", DISTRIBUTED),
+    Mutant("training/trainer.py", "torch.manual_seed(config.seed + self.rank)", "torch.manual_seed(config.seed)", "all processes drop the same elements", TRAINING),
     Mutant("pretrained/torch_convert.py", "            layer_norm_eps=config.layer_norm_eps,\n            batch_first", "            batch_first", "conversion forgets the eps of LayerNorm", PARITY),
 ]  # fmt: skip

@@ -33,6 +33,15 @@ def test_one_batch_is_memorized(optimizer):
     assert losses[-1] < 0.02
 
 
+def test_every_process_has_dropout_masks_of_its_own(monkeypatch):
+    masks = []
+    for rank in range(3):
+        monkeypatch.setattr("transformer_torch.training.trainer.rank_and_world", lambda rank=rank: (rank, 1))
+        Trainer(model_of(0.5), TrainConfig(10, 60, **CPU), PAIRS)
+        masks.append(tuple(torch.nn.functional.dropout(torch.ones(100), 0.5).tolist()))
+    assert len(set(masks)) == 3
+
+
 def losses_of(trainer):
     seen = []
     trainer.fit(lambda metrics: seen.append((metrics["step"], metrics["loss"], metrics.get("val_loss"))))
