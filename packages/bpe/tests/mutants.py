@@ -11,7 +11,8 @@ SPECIAL = "test_special.py"
 MUTANTS = [
     Mutant(
         "merge.py", "i = pair_ranks.index(best)", "i = len(pair_ranks) - 1 - pair_ranks[::-1].index(best)",
-        "of equal pairs the rightmost is merged first", "test_decoding.py::test_heap_and_scan_give_the_same_merges",
+        "of equal pairs the rightmost is merged first",
+        "test_decoding.py::test_of_equal_pairs_the_leftmost_is_merged_first",
     ),
     Mutant(
         "merge.py", "if middle == 0 or middle >= stop or end[middle] != stop:", "if middle == 0:",

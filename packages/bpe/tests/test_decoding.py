@@ -6,6 +6,7 @@ import random
 import bpe
 import numpy as np
 import pytest
+import tiktoken
 from bpe.byte_unicode import from_printable, to_printable
 from bpe.merge import byte_pair_merge, merge_with_dropout
 from hypothesis import given, settings
@@ -196,6 +197,14 @@ def test_heap_and_scan_give_the_same_merges(make):
         assert _merge_with_heap(piece, ranks, float("inf")) == byte_pair_merge(piece, ranks)
 
     check()
+
+
+def test_of_equal_pairs_the_leftmost_is_merged_first():
+    ranks = {bytes([b]): b for b in range(256)} | {b"aa": 256, b"ab": 257}
+    theirs = tiktoken.Encoding("x", pat_str=r"(?s).+", mergeable_ranks=ranks, special_tokens={})
+    for word, expected in ((b"aaa", [b"aa", b"a"]), (b"aaab", [b"aa", b"ab"]), (b"baaaaa", [b"b", b"aa", b"aa", b"a"])):
+        assert byte_pair_merge(word, ranks) == expected
+        assert theirs.decode_tokens_bytes(theirs.encode_ordinary(word.decode())) == expected
 
 
 def test_dropout_0_merges_all_and_dropout_1_merges_nothing(make):
