@@ -418,7 +418,7 @@ for name, reverse in (("copy", False), ("reverse", True)):
 train, test = date_pairs(20_000), date_pairs(300, held_out=True)
 tokenizer = build_tokenizer("characters", [x for p in train for x in (p.text, p.iso)], 0)
 encoded = [([*tokenizer.encode(p.text), EOS_ID], [BOS_ID, *tokenizer.encode(p.iso), EOS_ID]) for p in train]
-model, losses, seconds = learn(encoded, len(tokenizer), 1200, 3000, n_heads=4, n_layers=2, d_ff=128)
+model, losses, seconds = learn(encoded, len(tokenizer), 1500, 3000, n_heads=4, n_layers=2, d_ff=128)
 translator = Translator(model, tokenizer)
 found = translator.translate([p.text for p in test], beam_size=1)
 exact = sum(f == p.iso for f, p in zip(found, test, strict=True)) / len(test)
@@ -465,7 +465,7 @@ for p in test:
     hits += sum(int(mean[i].argmax()) == j for i, j in p.alignment.items())
     total += len(p.alignment)
 print(f"the maximum is on the same digit for {hits / total:.1%} of {total} digits")
-assert hits / total >= 0.85
+assert hits / total >= 0.9
 
 # %% [markdown]
 # ### 6.1 Beam search
