@@ -1,4 +1,4 @@
-"""Time a training step at the `nanogpt-cpu` recipe: this package, nanoGPT, and heads in a Python loop.
+"""Time a training step of a GPT with nanoGPT's CPU settings: this package, nanoGPT, and heads in a Python loop.
 
 Each side runs in its own process with the default settings of its users: this package with malloc told to keep freed
 memory and the dtype that `--dtype auto` chooses, the baselines in float32. Further rows give the baselines the same
@@ -21,15 +21,16 @@ from typing import Literal
 import torch
 from baselines import BaselineStep, LoopedHeadsBlock, NanoGPTBlock
 from dlpapers_shared.timing import Comparison, Seconds, write_record
-from lets_build_gpt import RECIPES, Model
+from lets_build_gpt import Model, ModelConfig, OptimConfig
 from lets_build_gpt._common.device import autocast, dtype_name, pick_dtype
 from lets_build_gpt._common.malloc import keep_freed_memory
 from lets_build_gpt.optim import make_optimizers
 
 FOLDER = Path(__file__).parent.parent
-RECIPE = RECIPES["nanogpt-cpu"]
+MODEL = ModelConfig(64, 128, 4, 4, activation="gelu", bias=False, tie_embeddings=True)
+OPTIM = OptimConfig(weight_decay=0.01)
 CPU = torch.device("cpu")
-BATCH_SIZE = RECIPE.train.batch_size
+BATCH_SIZE = 12
 ROUNDS, STEPS = 9, 20
 
 
@@ -39,10 +40,10 @@ class OurStep:
     def __init__(self, optimizer: Literal["adamw", "muon"], dtype: str = "auto") -> None:
         torch.manual_seed(0)
         self.dtype = pick_dtype(dtype, CPU)
-        self.model = Model.from_config(RECIPE.model)
-        self.optimizers = make_optimizers(self.model, replace(RECIPE.optim, optimizer=optimizer), self.dtype)
+        self.model = Model.from_config(MODEL)
+        self.optimizers = make_optimizers(self.model, replace(OPTIM, optimizer=optimizer), self.dtype)
         self.clipped = [p for group in self.optimizers[-1].param_groups for p in group["params"]]
-        tokens = torch.randint(65, (BATCH_SIZE, RECIPE.model.context_length + 1))
+        tokens = torch.randint(65, (BATCH_SIZE, MODEL.context_length + 1))
         self.ids, self.targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def __call__(self) -> float:
@@ -61,9 +62,9 @@ SIDES: dict[str, Callable[[], Callable[[], float]]] = {
     "ours": lambda: OurStep("adamw"),
     "ours in float32": lambda: OurStep("adamw", "float32"),
     "ours with Muon": lambda: OurStep("muon"),
-    "nanoGPT": lambda: BaselineStep(NanoGPTBlock, BATCH_SIZE, RECIPE.model.context_length),
-    "nanoGPT in bfloat16": lambda: BaselineStep(NanoGPTBlock, BATCH_SIZE, RECIPE.model.context_length, torch.bfloat16),
-    "heads in a Python loop": lambda: BaselineStep(LoopedHeadsBlock, BATCH_SIZE, RECIPE.model.context_length),
+    "nanoGPT": lambda: BaselineStep(NanoGPTBlock, BATCH_SIZE, MODEL.context_length),
+    "nanoGPT in bfloat16": lambda: BaselineStep(NanoGPTBlock, BATCH_SIZE, MODEL.context_length, torch.bfloat16),
+    "heads in a Python loop": lambda: BaselineStep(LoopedHeadsBlock, BATCH_SIZE, MODEL.context_length),
 }
 
 
@@ -131,7 +132,7 @@ def main() -> None:
             )
     write_record(
         FOLDER / "results" / "step.json",
-        title="Time per training step at the nanogpt-cpu recipe, batch 12 x 64",
+        title="Time per training step of a GPT with nanoGPT's CPU settings, batch 12 x 64",
         command="python packages/lets-build-gpt/benchmarks/step.py",
         seed=0,
         rows=rows,

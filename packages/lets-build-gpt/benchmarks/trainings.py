@@ -41,7 +41,7 @@ def train_once(name: str, seed: int) -> tuple[dict[str, Any], list[dict[str, Any
     recipe = RECIPES[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
-        config = replace(recipe.train, seed=seed, threads=1, device="cpu", sample_tokens=0)
+        config = replace(recipe.train, seed=seed, num_threads=1, device="cpu", sample_tokens=0)
         result = train(recipe.model, recipe.optim, config, load_text("shakespeare"), folder)
         model, _ = load_run(folder)
         row = {

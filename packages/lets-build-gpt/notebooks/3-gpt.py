@@ -13,7 +13,7 @@
 #
 # ## Motivation
 #
-# One head in one layer beats a bigram model, and it does not write words. A GPT adds five ideas: several heads, a
+# One head in one layer beats a bigram model, but it does not write words. A GPT adds five ideas: several heads, a
 # feed-forward layer, residual connections, normalization, and depth. The training loop stays the same. This notebook
 # takes 1–2 min on 2 CPU cores.
 

@@ -2,7 +2,7 @@
 
 from mutation import Mutant
 
-PARITY, PROPERTIES, TRAINING = "test_parity.py", "test_properties.py", "test_training.py"
+PARITY, PROPERTIES, TRAINING, MODERN = "test_parity.py", "test_properties.py", "test_training.py", "test_modern.py"
 
 # fmt: off
 MUTANTS = [
@@ -14,8 +14,8 @@ MUTANTS = [
     Mutant("attention.py", "weights = torch.softmax(scores, dim=-1)", "weights = torch.softmax(scores, dim=-2)", "softmax over queries", PARITY),
     Mutant("attention.py", "out.transpose(1, 2).reshape", "out.reshape", "heads concatenated across tokens", PARITY),
     Mutant("attention.py", "self.qkv.weight.detach().split(d_model)", "self.qkv.weight.detach().split(d_k)", "heads read from the wrong rows", PARITY),
-    Mutant("layers.py", "x = x + self.dropout(self.self_attn(self.norm1(x), cache, intermediates))", "x = self.norm1(x + self.dropout(self.self_attn(x, cache, intermediates)))", "post-norm instead of pre-norm", PARITY),
-    Mutant("layers.py", "return x + self.dropout(self.ffn(self.norm2(x)))", "return self.dropout(self.ffn(self.norm2(x)))", "no residual connection around the feed-forward layer", PARITY),
+    Mutant("layers.py", "self._add(x, self.self_attn(self.norm1(x), cache, intermediates, value))", "self.norm1(self._add(x, self.self_attn(x, cache, intermediates, value)))", "post-norm instead of pre-norm", PARITY),
+    Mutant("layers.py", "return self._add(x, self.ffn(self.norm2(x)))", "return self.dropout(self.ffn(self.norm2(x)))", "no residual connection around the feed-forward layer", PARITY),
     Mutant("model.py", "logits = self.head(self.norm(x))", "logits = self.head(x)", "no final norm", PARITY),
     Mutant("model.py", "0.02 / math.sqrt(2 * n_layers) if", "0.02 / math.sqrt(n_layers) if", "residual initialization counts one branch per block", PARITY),
     Mutant("layers.py", 'F.gelu(hidden) if self.activation == "gelu"', 'F.relu(hidden) if self.activation == "gelu"', "gelu is a relu", PARITY),
@@ -44,4 +44,15 @@ MUTANTS = [
     Mutant("train.py", "self.metrics.truncate(self.state.step)", "pass", "a resumed run logs steps twice", TRAINING),
     Mutant("train.py", "value < state.best_val_loss", "value > state.best_val_loss", "the worst checkpoint is kept as the best", TRAINING),
     Mutant("train.py", "if self.state.best_step in (None, self.state.step):", "if True:", "the last weights replace the best ones", TRAINING),
+    Mutant("modern.py", "wide.square().mean(-1, keepdim=True)", "wide.var(-1, keepdim=True, unbiased=False)", "RMSNorm subtracts the mean in its scale", MODERN),
+    Mutant("modern.py", "wide = x.to(torch.promote_types(x.dtype, torch.float32))", "wide = x", "RMSNorm squares in half precision", MODERN),
+    Mutant("modern.py", "a * cos - b * sin, b * cos + a * sin", "a * cos + b * sin, b * cos - a * sin", "rotary positions turn the other way", MODERN),
+    Mutant("modern.py", "a, b = x.chunk(2, dim=-1)", "a, b = x[..., ::2], x[..., 1::2]", "rotary positions of one convention with the layout of the other", MODERN),
+    Mutant("modern.py", "self.cos[start:end], self.sin[start:end]", "self.cos[: end - start], self.sin[: end - start]", "cached tokens are rotated as if they were the first", MODERN),
+    Mutant("attention.py", "self.rope(q, start), self.rope(k, start)", "self.rope(q, start), k", "only the queries are rotated", MODERN),
+    Mutant("attention.py", "q, k = self.q_norm(q), self.k_norm(k)", "q = self.q_norm(q)", "only the queries are normalized", MODERN),
+    Mutant("modern.py", "F.silu(self.proj_gate(x)) * self.proj_up(x)", "self.proj_gate(x) * F.silu(self.proj_up(x))", "SwiGLU activates the wrong branch", MODERN),
+    Mutant("modern.py", "cap * torch.tanh(logits / cap)", "torch.tanh(logits / cap)", "the soft cap bounds logits to 1", MODERN),
+    Mutant("model.py", "self.value_embeddings[number](ids)", "self.value_embeddings[0](ids)", "all blocks share the first value embedding", MODERN),
+    Mutant("layers.py", "x = self.mix_x0(x, x0)", "x = self.mix_x0(x, x)", "the skip carries the residual stream itself", MODERN),
 ]

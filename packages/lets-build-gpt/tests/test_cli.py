@@ -58,6 +58,7 @@ def test_training_prints_its_result_and_fills_its_folder(trained):
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["val_loss"] == pytest.approx(loss, abs=5e-5)
     assert (folder / "run" / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert done.stderr.decode().splitlines()[0] == "Training on cpu, float32."
     assert "validation loss" in done.stderr.decode()
     assert "    " in done.stderr.decode()  # a sample of each evaluation
 

@@ -6,15 +6,19 @@ Axes in the shapes: batch, time (tokens of a window), d_model, heads, d_k = d_mo
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lets_build_gpt._common.errors import check_divides, check_integer
+from lets_build_gpt._common.errors import check_divides, check_integer, invalid
 from lets_build_gpt.cache import KVCache
 from lets_build_gpt.dropout import Dropout, dropout
+from lets_build_gpt.modern import Mix, RMSNorm, RotaryEmbedding
+
+QUERY_GAIN = 1.0  # initial gain of normalized queries
 
 
 class SelfAttention(nn.Module):
@@ -44,10 +48,23 @@ class MultiHeadAttention(nn.Module):
 
     One matmul computes the queries, keys and values of all heads. The rows of `qkv.weight` are the queries of head 1,
     ..., head h, then all keys, then all values.
+    rope: rotates queries and keys by their position. qk_norm: normalize each query and each key to a root mean square
+    of 1, times a learned gain (2302.05442, section 2.1, with RMSNorm). value_embeddings: mix the values with a second
+    tensor, the argument `value` of `forward`.
     Raises: ValueError if `n_heads` does not divide `d_model`.
     """
 
-    def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        *,
+        rope: RotaryEmbedding | None = None,
+        qk_norm: bool = False,
+        value_embeddings: bool = False,
+    ) -> None:
         super().__init__()
         check_integer("n_heads", n_heads, 1)
         check_divides("n_heads", n_heads, "d_model", d_model)
@@ -55,20 +72,36 @@ class MultiHeadAttention(nn.Module):
         self.p_dropout = dropout
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.projection = nn.Linear(d_model, d_model, bias=bias)
+        self.rope = rope
+        self.q_norm = RMSNorm(d_model // n_heads, QUERY_GAIN) if qk_norm else None
+        self.k_norm = RMSNorm(d_model // n_heads) if qk_norm else None
+        self.mix_value = Mix(0.5, 0.5) if value_embeddings else None
 
     def forward(
         self,
         x: Float[Tensor, "batch time d_model"],
         cache: KVCache | None = None,
         intermediates: list[Tensor] | None = None,
+        value: Float[Tensor, "batch time d_model"] | None = None,
     ) -> Float[Tensor, "batch time d_model"]:
         """Attend causally; with a cache, also to the tokens stored in it.
 
-        The attention weights (batch, heads, queries, keys) are appended to the list `intermediates`.
+        The attention weights (batch, heads, queries, keys) are appended to the list `intermediates`. `value`: the
+        value embeddings of the tokens.
         """
         batch, time, d_model = x.shape
         # (3, batch, heads, time, d_k); contiguous, because bmm is slower on strided matrices
         q, k, v = self.qkv(x).view(batch, time, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        if self.mix_value is not None:
+            if value is None:
+                raise invalid("value", "be given with value embeddings", value)
+            v = self.mix_value(v, value.view(batch, time, self.n_heads, -1).transpose(1, 2))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.rope is not None:
+            start = 0 if cache is None else cache.length
+            q, k = self.rope(q, start), self.rope(k, start)
+        q, k = q.to(v.dtype), k.to(v.dtype)
         if cache is not None:
             k, v = cache.append(self, k, v)
         p_dropout = self.p_dropout if self.training else 0.0
@@ -84,7 +117,10 @@ class MultiHeadAttention(nn.Module):
         """Return the heads as separate modules with copies of their weights.
 
         The concatenation of their outputs, projected, equals `forward`.
+        Raises: ValueError with RoPE, QK-norm or value embeddings, which a SelfAttention does not have.
         """
+        if self.rope is not None or self.q_norm is not None or self.mix_value is not None:
+            raise ValueError("`heads` must be called without RoPE, QK-norm and value embeddings")
         d_model = self.qkv.in_features
         d_k = d_model // self.n_heads
         heads = []
@@ -95,6 +131,32 @@ class MultiHeadAttention(nn.Module):
                 projection.weight = nn.Parameter(weight.clone())
             heads.append(head)
         return heads
+
+
+class PastMean(nn.Module):
+    """The mean of the values of a token and of all earlier tokens, projected: attention whose scores are all zero."""
+
+    def __init__(self, d_model: int, bias: bool = True) -> None:
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model, bias=False)
+        self.projection = nn.Linear(d_model, d_model, bias=bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time d_model"],
+        cache: KVCache | None = None,
+        intermediates: list[Tensor] | None = None,
+        value: None = None,
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Return the mean for each token; arguments as of MultiHeadAttention."""
+        v = self.value(x)[:, None]  # (batch, 1 head, time, d_model)
+        q, k = torch.zeros_like(v), torch.zeros_like(v)
+        if cache is not None:
+            k, v = cache.append(self, k, v)
+        out, weights = causal_attention(q, k, v)
+        if intermediates is not None:
+            intermediates.append(weights)
+        return cast(Tensor, self.projection(out[:, 0]))
 
 
 def causal_attention(

@@ -19,7 +19,10 @@ from lets_build_gpt._common.errors import (
     invalid,
 )
 
-ACTIVATIONS = ("relu", "gelu")
+ACTIVATIONS = ("relu", "gelu", "swiglu")
+NORMS = ("layer", "rms", "none")
+POSITIONS = ("learned", "rope")
+ATTENTIONS = ("softmax", "mean")
 OPTIMIZERS = ("muon", "adamw")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WARMUP_FRACTION = 0.05  # of the steps, where `warmup_steps` is None
@@ -43,12 +46,32 @@ class ModelConfig:
     """Dropout probability of the attention weights and of each branch's output."""
     attention_dropout: float | None = None
     """Dropout probability of the attention weights alone; by default that of `dropout`."""
-    activation: Literal["relu", "gelu"] = "relu"
-    """Activation of the feed-forward layers."""
+    activation: Literal["relu", "gelu", "swiglu"] = "relu"
+    """Activation of the feed-forward layers; `swiglu` is gated and has three matrices."""
     bias: bool = True
     """Whether projections, feed-forward layers, norms and head have biases. Queries, keys and values never do."""
     tie_embeddings: bool = False
     """Whether the token embedding and the head share one matrix."""
+    d_ff: int | None = None
+    """Width of the feed-forward layers; 0 leaves them out; by default 4 d_model, for `swiglu` about 8/3 d_model."""
+    attention: Literal["softmax", "mean"] = "softmax"
+    """How tokens exchange information: `softmax` is self-attention, `mean` the plain mean of the past."""
+    residual: bool = True
+    """Whether each branch adds to its input (residual connection) instead of replacing it."""
+    norm_type: Literal["layer", "rms", "none"] = "layer"
+    """Normalization before each branch and before the head: LayerNorm, RMSNorm or none."""
+    positions: Literal["learned", "rope"] = "learned"
+    """Positional encoding: a learned embedding per position, or rotated queries and keys (RoPE)."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalized (RMSNorm over each head)."""
+    value_embeddings: bool = False
+    """Whether each block has a token embedding that is mixed into the values of its attention."""
+    x0_skip: bool = False
+    """Whether the input of each block is mixed with the token embedding."""
+    zero_init: bool = False
+    """Whether the projections that write to the residual stream start at zero."""
+    logit_cap: float | None = None
+    """Bound of the logits, cap * tanh(logits / cap); by default none."""
 
     def __post_init__(self) -> None:
         for name in ("context_length", "d_model", "n_heads", "n_layers", "vocab_size"):
@@ -58,7 +81,29 @@ class ModelConfig:
         if self.attention_dropout is not None:
             check_fraction("attention_dropout", self.attention_dropout)
         check_choice("activation", self.activation, ACTIVATIONS)
-        check_bool(self, ("bias", "tie_embeddings"))
+        check_choice("attention", self.attention, ATTENTIONS)
+        check_choice("norm_type", self.norm_type, NORMS)
+        check_choice("positions", self.positions, POSITIONS)
+        check_bool(self, ("bias", "tie_embeddings", "residual"))
+        check_bool(self, ("qk_norm", "value_embeddings", "x0_skip", "zero_init"))
+        if self.d_ff is not None:
+            check_integer("d_ff", self.d_ff, 0)
+        if self.logit_cap is not None:
+            check_positive("logit_cap", self.logit_cap)
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        """Raise ValueError for parts that do not fit together."""
+        if self.positions == "rope" and self.d_model // self.n_heads % 2:
+            raise invalid("d_model", "be an even multiple of `n_heads` for `positions` = 'rope'", self.d_model)
+        if self.attention == "mean":
+            if self.n_heads != 1:
+                raise invalid("n_heads", "be 1 for `attention` = 'mean'", self.n_heads)
+            if self.positions == "rope" or self.qk_norm or self.value_embeddings:
+                fix = "RoPE, QK-norm and value embeddings are parts of self-attention"
+                raise invalid("attention", "be 'softmax' with these options", self.attention, fix)
+        if self.zero_init and not self.residual:
+            raise invalid("zero_init", "be False without residual connections: every output would be zero", True)
 
 
 @dataclass(frozen=True)

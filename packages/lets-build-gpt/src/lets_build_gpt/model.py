@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict
-from typing import Literal, NamedTuple, cast, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,11 @@ from lets_build_gpt._common.errors import invalid
 from lets_build_gpt.cache import KVCache
 from lets_build_gpt.config import ModelConfig
 from lets_build_gpt.layers import Block
+from lets_build_gpt.modern import RotaryEmbedding, make_norm, soft_cap
+
+BLOCK_OPTIONS = (
+    "d_ff", "attention", "residual", "norm_type", "qk_norm", "value_embeddings", "x0_skip",
+)  # fmt: skip
 
 
 class Intermediates(NamedTuple):
@@ -34,9 +39,10 @@ class Intermediates(NamedTuple):
 
 
 class Model(nn.Module):
-    """A GPT with learned positions.
+    """A GPT.
 
-    h: attention heads per block. n_vocab: number of distinct tokens. The other arguments: see ModelConfig.
+    h: attention heads per block. n_vocab: number of distinct tokens. The other arguments, also those in `parts`: see
+    ModelConfig. `positions="rope", norm_type="rms", activation="swiglu", bias=False` is the model of Llama.
     Initialized as GPT-2: weights from N(0, 0.02), those that write to the residual stream (`projection`, `proj_down`)
     scaled by 1 / sqrt(2 n_layers), so that its variance does not grow with depth; biases zero.
     Raises: ValueError for sizes that do not fit together, for input longer than `context_length`, and for ids outside
@@ -55,21 +61,33 @@ class Model(nn.Module):
         n_layers: int = 6,
         n_vocab: int = 65,
         dropout: float = 0.2,
-        activation: Literal["relu", "gelu"] = "relu",
+        activation: Literal["relu", "gelu", "swiglu"] = "relu",
         bias: bool = True,
         tie_embeddings: bool = False,
         attention_dropout: float | None = None,
+        **parts: Any,
     ) -> None:
         super().__init__()
-        self.config = ModelConfig(
-            context_length, d_model, h, n_layers, n_vocab, dropout, attention_dropout, activation, bias, tie_embeddings
-        )
+        config = self.config = ModelConfig(
+            context_length, d_model, h, n_layers, n_vocab, dropout, attention_dropout, activation, bias, tie_embeddings,
+            **parts,
+        )  # fmt: skip
         self.token_embedding = nn.Embedding(n_vocab, d_model)
-        self.position_embedding = nn.Embedding(context_length, d_model)
+        self.position_embedding: nn.Embedding | None = None
+        rope = None
+        if config.positions == "rope":
+            rope = RotaryEmbedding(d_model // h, context_length)
+        else:
+            self.position_embedding = nn.Embedding(context_length, d_model)
+        self.value_embeddings: nn.ModuleList | None = None
+        if config.value_embeddings:
+            self.value_embeddings = nn.ModuleList(nn.Embedding(n_vocab, d_model) for _ in range(n_layers))
+        options = {name: getattr(config, name) for name in BLOCK_OPTIONS}
         self.blocks = nn.ModuleList(
-            Block(d_model, h, dropout, activation, bias, attention_dropout) for _ in range(n_layers)
+            Block(d_model, h, dropout, activation, bias, attention_dropout, rope=rope, **options)
+            for _ in range(n_layers)
         )
-        self.norm = nn.LayerNorm(d_model, bias=bias)
+        self.norm = make_norm(config.norm_type, d_model, bias)
         self.head = nn.Linear(d_model, n_vocab, bias=bias)
         for name, parameter in self.named_parameters():
             if name.endswith(".bias"):
@@ -77,6 +95,8 @@ class Model(nn.Module):
             elif parameter.dim() == 2:
                 writes_to_residual = name.endswith(("projection.weight", "proj_down.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * n_layers) if writes_to_residual else 0.02)
+                if config.zero_init and writes_to_residual:
+                    nn.init.zeros_(parameter)
         if tie_embeddings:
             self.head.weight = self.token_embedding.weight
 
@@ -104,17 +124,20 @@ class Model(nn.Module):
         """
         x = self._embed(ids, start=0 if cache is None else cache.length)
         weights: list[Tensor] | None = [] if return_intermediates else None
-        resid = [x]
-        for block in self.blocks:
-            x = block(x, cache, weights)
+        x0, resid = x, [x]
+        for number, block in enumerate(self.blocks):
+            value = None if self.value_embeddings is None else self.value_embeddings[number](ids)
+            x = block(x, cache, weights, x0=x0, value=value)
             resid.append(x)
         if cache is not None:
             cache.length += ids.shape[1]
         logits = self.head(self.norm(x))
+        if self.config.logit_cap is not None:
+            logits = soft_cap(logits, self.config.logit_cap)
         return logits if weights is None else (logits, Intermediates(torch.stack(weights), torch.stack(resid)))
 
     def _embed(self, ids: Int[Tensor, "batch time"], start: int = 0) -> Float[Tensor, "batch time d_model"]:
-        """Check the input and return token plus position embeddings; the first token is at position `start`."""
+        """Check the input and return token plus learned position embeddings, the first for position `start`."""
         end = start + ids.shape[1]
         if ids.shape[1] == 0 or end > self.config.context_length:
             raise invalid("ids", f"have 1 to `context_length` = {self.config.context_length} tokens", end)
@@ -122,7 +145,8 @@ class Model(nn.Module):
         if not ids.is_cuda and (ids.min() < 0 or ids.max() >= self.config.vocab_size):
             outside = int(ids.min() if ids.min() < 0 else ids.max())
             raise invalid("ids", f"be from 0 to {self.config.vocab_size - 1}", outside)
-        return self.token_embedding(ids) + self.position_embedding.weight[start:end]
+        x = cast(Tensor, self.token_embedding(ids))
+        return x if self.position_embedding is None else x + self.position_embedding.weight[start:end]
 
     def loss(self, ids: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
         """Return the mean cross-entropy in nats per token. targets[b, t] is the token after ids[b, t]."""

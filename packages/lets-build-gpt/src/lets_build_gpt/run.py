@@ -103,7 +103,8 @@ def train(
     optim = replace(optim, warmup_steps=resolve_warmup(optim, config.steps))
     config = replace(config, device=str(device), dtype=dtype)  # type: ignore[arg-type]
     settings = _settings(replace(model, vocab_size=tokenizer.vocab_size), optim, config, text, text_name)
-    notes.append(f"device {device}, dtype {dtype}; {len(text):,} characters, {tokenizer.vocab_size} distinct")
+    notes.append(f"Training on {device}, {dtype}.")
+    notes.append(f"Text: {len(text):,} characters, {tokenizer.vocab_size} distinct.")
     if resumes:
         check_same_settings(saved, settings, out, NOT_COMPARED)
         extended = saved.get("extended_steps", 0)
