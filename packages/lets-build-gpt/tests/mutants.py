@@ -2,7 +2,8 @@
 
 from mutation import Mutant
 
-PARITY, PROPERTIES, TRAINING, MODERN = "test_parity.py", "test_properties.py", "test_training.py", "test_modern.py"
+PARITY, PROPERTIES, TRAINING = "test_parity.py", "test_properties.py", "test_training.py"
+MODERN, GENERATE = "test_modern.py", "test_generate.py"
 
 # fmt: off
 MUTANTS = [
@@ -30,7 +31,7 @@ MUTANTS = [
     Mutant("generate.py", "cache=cache)[:, -1]\n", "cache=cache)[:, 0]\n", "next token from the first logits", PROPERTIES),
     Mutant("generate.py", "logits < threshold", "logits <= threshold", "top_k drops the k-th", PROPERTIES),
     Mutant("generate.py", "logits.float() / max(temperature, MIN_TEMPERATURE)", "logits.float() * max(temperature, MIN_TEMPERATURE)", "multiplies by the temperature", PROPERTIES),
-    Mutant("generate.py", "length = start.shape[1] + max_new_tokens", "length = max_new_tokens", "max_new_tokens counts the prompt", PROPERTIES),
+    Mutant("generate.py", "max_new_tokens = max_length - start.shape[1]", "max_new_tokens = max_length", "max_length does not count the prompt", PROPERTIES),
     Mutant("data.py", "ids[1 : end + 1]", "ids[:end]", "validation targets not shifted", PROPERTIES),
     Mutant("data.py", "tokens[:, 1:].contiguous()", "tokens[:, :-1].contiguous()", "training targets not shifted", PROPERTIES),
     Mutant("data.py", "+ 7919 * epoch", "", "every epoch in the same order", PROPERTIES),
@@ -55,4 +56,8 @@ MUTANTS = [
     Mutant("modern.py", "cap * torch.tanh(logits / cap)", "torch.tanh(logits / cap)", "the soft cap bounds logits to 1", MODERN),
     Mutant("model.py", "self.value_embeddings[number](ids)", "self.value_embeddings[0](ids)", "all blocks share the first value embedding", MODERN),
     Mutant("layers.py", "x = self.mix_x0(x, x0)", "x = self.mix_x0(x, x)", "the skip carries the residual stream itself", MODERN),
+    Mutant("generate.py", "cumsum(-1) <= 1 - top_p", "cumsum(-1) < top_p", "top_p keeps the least probable tokens", GENERATE),
+    Mutant("generate.py", "excluded.scatter(-1, order, excluded)", "excluded", "top_p excludes by rank instead of by token", GENERATE),
+    Mutant("generate.py", "row, g in zip(p, generator, strict=True)", "row, g in zip(p, [generator[0]] * len(p), strict=True)", "all rows share the first generator", GENERATE),
+    Mutant("commands/usage.py", "self.seed + i", "self.seed", "all samples have the same seed", GENERATE),
 ]

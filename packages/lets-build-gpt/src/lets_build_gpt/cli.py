@@ -1,20 +1,20 @@
-"""The commands of `lets-build-gpt`. Modules that need PyTorch are imported inside the commands."""
+"""The commands of `lets-build-gpt`; commands/ has those that use a trained run. PyTorch is imported inside them."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from lets_build_gpt._common.cli import Presets, command_line, run, say
-from lets_build_gpt._common.errors import MissingDependencyError, check_integer, check_not_negative, invalid
+from lets_build_gpt._common.errors import MissingDependencyError, check_integer
 from lets_build_gpt._common.interrupt import TrainingInterrupted
 from lets_build_gpt._common.progress import Progress
 from lets_build_gpt._common.run_folder import LOSS_CURVE
+from lets_build_gpt.commands.usage import Evaluate, Generate, Plot, read_text_option
 from lets_build_gpt.config import ModelConfig, OptimConfig, TrainConfig
 from lets_build_gpt.recipes import DEFAULT_RECIPE, DEMO, RECIPES
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lets_build_gpt.train import Evaluation
 
 PROG = "lets-build-gpt"
-RunArgument = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Bigram:
         check_integer("seed", self.seed, 0, 2**62)
         from lets_build_gpt.bigram import MAX_TRAINED_VOCAB, fit_bigrams
 
-        found = fit_bigrams(_read_text(self.text), self.max_length, self.seed)
+        found = fit_bigrams(read_text_option(self.text), self.max_length, self.seed)
         print(f"training loss, counted: {found.counted:.4f} nats per character")
         if found.trained is None:
             say(f"Gradient descent is skipped: the text has more than {MAX_TRAINED_VOCAB:,} distinct characters")
@@ -156,7 +155,7 @@ class Train:
         from lets_build_gpt.run import train
 
         keep_freed_memory()
-        text = _read_text(self.text)
+        text = read_text_option(self.text)
         name = self.text if self.text in (None, "-", SHAKESPEARE) else str(Path(self.text).absolute())
         with ExitStack() as stack:
             bars: list[Progress] = []
@@ -195,131 +194,6 @@ class Train:
         except MissingDependencyError as error:
             say(f"{LOSS_CURVE}: {error}")
         return result
-
-
-@dataclass
-class Evaluate:
-    """Score a trained model on a text: mean loss over adjacent windows, in float32.
-
-    Example: lets-build-gpt evaluate runs/book --text other.txt
-    """
-
-    run: RunArgument
-    """Run folder."""
-    text: str | None = None
-    """UTF-8 text file, `-` for stdin, or `shakespeare`; by default the text that the run was trained on."""
-    split: Literal["validation", "train", "all"] | None = None
-    """Part of the text; by default `validation` for the run's own text and `all` for another one."""
-    last: bool = False
-    """Use the weights of the last checkpoint instead of those with the lowest validation loss."""
-    device: str = "auto"
-    """Device: cpu, cuda, mps, or auto (the first that is available of cuda, mps, cpu)."""
-
-    def __call__(self) -> None:
-        """Print the loss."""
-        from lets_build_gpt._common.device import pick_device
-        from lets_build_gpt.evaluate import score_run
-
-        text = None if self.text is None else _read_text(self.text)
-        score = score_run(self.run, text, self.text, split=self.split, last=self.last, device=pick_device(self.device))
-        say(f"{score.text_name}: {score.part}, {score.characters:,} characters")
-        print(f"loss: {score.loss:.4f} nats per character, {score.bits:.4f} bits, perplexity {score.perplexity:.4f}")
-
-
-@dataclass
-class Generate:
-    """Continue a prompt with a trained model.
-
-    Example: lets-build-gpt generate runs/book --prompt "Once upon a time" --max-new-tokens 300
-    """
-
-    run: RunArgument
-    """Run folder."""
-    prompt: str | None = None
-    """Text to continue, or `-` for stdin; by default a line break."""
-    max_new_tokens: int | None = None
-    """Characters to generate; by default 500."""
-    max_length: int | None = None
-    """Characters of the result, the prompt included; excludes --max-new-tokens."""
-    temperature: float = 0.8
-    """Divides the logits: below 1 sharper, above 1 flatter; 0 always takes the most probable character."""
-    top_k: int | None = None
-    """Sample among the N most probable characters; by default among all."""
-    overflow: Literal["context_shift", "crop"] = "context_shift"
-    """When the context is full: keep its last half (fast), or compute all of it for every character (`crop`)."""
-    seed: int = 1337
-    """Seed of the sampling."""
-    last: bool = False
-    """Use the weights of the last checkpoint instead of those with the lowest validation loss."""
-    device: str = "auto"
-    """Device: cpu, cuda, mps, or auto (the first that is available of cuda, mps, cpu)."""
-
-    def __call__(self) -> None:
-        """Print the text."""
-        check_not_negative("temperature", self.temperature)
-        check_integer("seed", self.seed, 0, 2**62)
-        for name, least in (("max_new_tokens", 0), ("max_length", 1), ("top_k", 1)):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), least)
-        if self.max_new_tokens is not None and self.max_length is not None:
-            raise ValueError("`max_new_tokens` and `max_length` must not both be given")
-        import torch
-
-        from lets_build_gpt._common.device import pick_device
-        from lets_build_gpt.checkpoint import load_run
-
-        model, tokenizer = load_run(self.run, last=self.last)
-        device = pick_device(self.device)
-        prompt = sys.stdin.read() if self.prompt == "-" else self.prompt
-        try:
-            ids = torch.tensor([tokenizer.encode(prompt or tokenizer.start)], device=device)
-        except ValueError as error:
-            raise ValueError(str(error).replace("`text`", "`prompt`")) from None
-        out = model.to(device).generate(
-            ids,
-            self.max_length,
-            max_new_tokens=500 if self.max_length is None and self.max_new_tokens is None else self.max_new_tokens,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            generator=torch.Generator(device).manual_seed(self.seed),
-            overflow=self.overflow,
-        )
-        print(tokenizer.decode(out[0].tolist()))
-
-
-@dataclass
-class Plot:
-    """Plot the losses of one or more runs in one figure.
-
-    Example: lets-build-gpt plot runs/a runs/b --out losses.png
-    """
-
-    runs: tyro.conf.Positional[Annotated[list[Path], tyro.conf.arg(metavar="RUN ...", help_behavior_hint="(required)")]]
-    """Run folders."""
-    out: Path | None = None
-    """Figure: .png, .svg or .pdf; by default loss_curve.png, in the run folder if there is one run."""
-
-    def __call__(self) -> None:
-        """Write the figure and print its path."""
-        from lets_build_gpt.plots import plot_loss
-
-        if not self.runs:
-            raise invalid("runs", "name at least one run folder", [])
-        out = self.out or (self.runs[0] if len(self.runs) == 1 else Path()) / LOSS_CURVE
-        plot_loss(self.runs, out)
-        print(out)
-
-
-def _read_text(name: str | None) -> str:
-    """Return the text of the option --text."""
-    from lets_build_gpt.data import load_text
-
-    if name != "-":
-        return load_text(name)
-    text = sys.stdin.read().replace("\r\n", "\n").replace("\r", "\n")
-    if not text:
-        raise ValueError("stdin: the text is empty")
-    return text
 
 
 def _preset(name: str) -> Train:

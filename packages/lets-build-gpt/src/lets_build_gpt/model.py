@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, cast, overload
 
@@ -163,7 +164,8 @@ class Model(nn.Module):
         max_new_tokens: int | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
-        generator: torch.Generator | None = None,
+        top_p: float | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         use_cache: bool = True,
         overflow: Literal["context_shift", "crop"] = "context_shift",
     ) -> Int[Tensor, "batch length"]:
@@ -177,6 +179,7 @@ class Model(nn.Module):
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_k=top_k,
+            top_p=top_p,
             generator=generator,
             use_cache=use_cache,
             overflow=overflow,
