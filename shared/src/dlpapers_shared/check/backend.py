@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,33 @@ def backend_of(target: Any) -> Backend:
         return "torch"
     values = scope.values()  # nothing but operators, such as `q @ k`: what the file imports decides
     return "torch" if torch in values and np not in values else "NumPy"
+
+
+def imports_torch(target: Any) -> bool:
+    """Return whether the file or notebook that defines a function has imported torch."""
+    torch = sys.modules.get("torch")
+    scope = getattr(inspect.unwrap(target) if callable(target) else target, "__globals__", {})
+    return torch is not None and any(value is torch or _from(value, "torch") for value in scope.values())
+
+
+def settle(target: Any, run: Callable[[Backend], Any]) -> Backend:
+    """Return `backend_of` a function; torch instead of NumPy if the function runs with tensors only.
+
+    run: calls the function once with arrays of one kind; whatever it raises counts as "does not run".
+    """
+    backend = backend_of(target)
+    if backend == "torch" or not imports_torch(target):
+        return backend
+    kinds: tuple[Backend, ...] = ("NumPy", "torch")
+    for kind in kinds:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                run(kind)
+        except Exception:
+            continue
+        return kind
+    return backend
 
 
 def names_in(code: Any) -> Iterator[str]:

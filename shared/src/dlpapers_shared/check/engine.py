@@ -74,8 +74,8 @@ def same(got: Any, expected: Any, tolerance: tuple[float, float]) -> bool:
 def number(value: float, other: float | None = None) -> str:
     """Format a number with two digits, or with as many as distinguish it from another one.
 
-    >>> number(0.3105, 0.2799), number(0.31051, 0.31049), number(float("nan"))
-    ('0.31', '0.31051', 'NaN')
+    >>> number(0.3105, 0.2799), number(0.3106, 0.3104), number(float("nan"))
+    ('0.31', '0.311', 'NaN')
     """
     for digits in range(2, 17):
         text = f"{value:.{digits}g}"

@@ -70,16 +70,16 @@ def layouts(named: Arrays, d_model: int, linear: Iterable[str]) -> Iterator[Layo
     stored = set(linear)
     unknown = [name for name in matrices if name not in stored]
     for flipped in (False, True) if unknown else (False,):
-        turn = {name for name in matrices if name in stored or flipped}
+        transposed = {name for name in matrices if name in stored or flipped}
         how = "matrices stored as (out, in)" if flipped else ""
-        yield from _by_name(named, matrices, biases, turn, d_model, how)
+        yield from _by_name(named, matrices, biases, transposed, d_model, how)
     for flipped in (False, True) if unknown else (False,):
-        turn = {name for name in matrices if name in stored or flipped}
-        yield from _by_shape(named, matrices, biases, turn, d_model)
+        transposed = {name for name in matrices if name in stored or flipped}
+        yield from _by_shape(named, matrices, biases, transposed, d_model)
 
 
 def _by_name(
-    named: Arrays, matrices: list[str], biases: list[str], turn: set[str], d_model: int, how: str
+    named: Arrays, matrices: list[str], biases: list[str], transposed: set[str], d_model: int, how: str
 ) -> Iterator[Layout]:
     of: dict[str, list[str]] = {}
     for name in matrices:
@@ -94,11 +94,11 @@ def _by_name(
         order = "kqv" if "kqv" in of["fused"][0].lower() else "qkv"
         for per_head in (False, True):
             yield Layout(
-                _fused_reader(of["fused"][0], bias_of.get("fused", []), out[0], out_bias, turn, order, per_head),
+                _fused_reader(of["fused"][0], bias_of.get("fused", []), out[0], out_bias, transposed, order, per_head),
                 "the fused projection holds q, k, v head by head" if per_head else how,
             )
     elif all(of.get(role) for role in ROLES) and len({len(of[r]) for r in "qkv"}) == 1 and "?" not in of:
-        yield Layout(_reader({r: of[r] for r in ROLES}, {r: bias_of.get(r, []) for r in ROLES}, turn), how)
+        yield Layout(_reader({r: of[r] for r in ROLES}, {r: bias_of.get(r, []) for r in ROLES}, transposed), how)
 
 
 def _fused(name: str, value: Array, d_model: int) -> str:
@@ -107,10 +107,10 @@ def _fused(name: str, value: Array, d_model: int) -> str:
 
 
 def _fused_reader(
-    fused: str, fused_bias: list[str], out: str, out_bias: list[str], turn: set[str], order: str, per_head: bool
+    fused: str, fused_bias: list[str], out: str, out_bias: list[str], transposed: set[str], order: str, per_head: bool
 ) -> Reader:
     def read(named: Arrays, n_heads: int = 1) -> dict[str, Array]:
-        weight = named[fused].T if fused in turn else named[fused]
+        weight = named[fused].T if fused in transposed else named[fused]
         parts: dict[str, Array] = {}
         for key, value in (("w", weight), *((("b", named[b])) for b in fused_bias)):
             if per_head:
@@ -119,19 +119,19 @@ def _fused_reader(
             else:
                 thirds = np.split(value, 3, axis=-1)
             parts |= {key + role: third for role, third in zip(order, thirds, strict=True)}
-        parts["wo"] = named[out].T if out in turn else named[out]
+        parts["wo"] = named[out].T if out in transposed else named[out]
         return parts | ({"bo": named[out_bias[0]]} if out_bias else {})
 
     return read
 
 
-def _reader(weights: Mapping[str, list[str]], biases: Mapping[str, list[str]], turn: set[str]) -> Reader:
+def _reader(weights: Mapping[str, list[str]], biases: Mapping[str, list[str]], transposed: set[str]) -> Reader:
     """Matrices of their own for q, k, v: one each, or one for each head, which are put side by side."""
 
     def read(named: Arrays, n_heads: int = 1) -> dict[str, Array]:
         parts: dict[str, Array] = {}
         for role in ROLES:
-            found = [named[n].T if n in turn else named[n] for n in weights[role]]
+            found = [named[n].T if n in transposed else named[n] for n in weights[role]]
             matrix = found[0] if len(found) == 1 else np.concatenate(found, axis=-1)
             if matrix.ndim == 3:  # (heads, d_model, d_k), or (heads, d_k, d_model) for the output
                 matrix = matrix.reshape(-1, matrix.shape[-1]) if role == "o" else np.concatenate(list(matrix), axis=-1)
@@ -143,7 +143,9 @@ def _reader(weights: Mapping[str, list[str]], biases: Mapping[str, list[str]], t
     return read
 
 
-def _by_shape(named: Arrays, matrices: list[str], biases: list[str], turn: set[str], d_model: int) -> Iterator[Layout]:
+def _by_shape(
+    named: Arrays, matrices: list[str], biases: list[str], transposed: set[str], d_model: int
+) -> Iterator[Layout]:
     """Four square matrices without telling names: any of them may be any projection; first in their own order."""
     if len(matrices) != 4 or any(named[m].shape != (d_model, d_model) for m in matrices):
         return
@@ -153,7 +155,7 @@ def _by_shape(named: Arrays, matrices: list[str], biases: list[str], turn: set[s
         weights = {role: [matrices[i]] for role, i in zip(ROLES, order, strict=True)}
         bias = {role: [biases[i]] if biases else [] for role, i in zip(ROLES, order, strict=True)}
         shown = ", ".join(f"{names[0]} is W_{role}" for role, names in weights.items())
-        yield Layout(_reader(weights, bias, turn), f"read by shape: {shown}")
+        yield Layout(_reader(weights, bias, transposed), f"read by shape: {shown}")
 
 
 def linear_weights(module: Any) -> set[str]:

@@ -31,6 +31,8 @@ MISTAKES = mistakes(
     masking={
         "ignored": "the mask is ignored",
         "inverted": "inverted mask: True must mean that a query may attend to the key",
+        "inverted NaN": "inverted mask: True must mean that a query may attend to the key (an empty row is NaN)",
+        "inverted even": "inverted mask: True must mean that a query may attend to the key (an empty row is uniform)",
         "future": "mask shifted by one: each query also attends to the next token",
         "past": "mask shifted by one: a query does not attend to its own token",
         "past NaN": "mask shifted by one: a query does not attend to its own token, and the first row is NaN",
@@ -79,7 +81,7 @@ def reference(
     sizes |= {"queries": math.sqrt(q.shape[-2]), "keys": math.sqrt(k.shape[-2])}
     scores = scores / sizes[scale]
     keep = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(mask, scores.shape)
-    keep, scores, after = _masked(keep, scores, masking)
+    keep, scores, after = _masked(keep, scores, masking, mask is not None)
     if over == "none":
         p = np.where(keep, scores, 0)
     elif over == "overflow":
@@ -90,9 +92,9 @@ def reference(
         p = softmax(scores, axes[over], keep)
         p = softmax(p) if over == "twice" else p
     empty = ~keep.any(-1, keepdims=True)
-    if masking == "past NaN":
+    if masking.endswith(" NaN"):
         p = np.where(empty, np.nan, p)
-    elif masking == "past even":
+    elif masking.endswith(" even"):
         p = np.where(empty, 1 / p.shape[-1], p)
     p = p * after
     p = p / math.sqrt(d_k) if scale == "after" else p
@@ -101,12 +103,12 @@ def reference(
     return np.asarray(p @ {"": v, "k": k, "q": q}[values])
 
 
-def _masked(keep: Array, scores: Array, masking: str) -> tuple[Array, Array, Any]:
+def _masked(keep: Array, scores: Array, masking: str, given: bool) -> tuple[Array, Array, Any]:
     """The mask, the scores, and what the weights are multiplied by, for each mistake with masks."""
     everything = np.ones_like(keep)
-    if masking in ("", "ignored") or keep.all():
+    if masking in ("", "ignored") or not given:
         return (everything if masking == "ignored" else keep), scores, 1
-    if masking == "inverted":
+    if masking.startswith("inverted"):
         return ~keep, scores, 1
     if masking.startswith(("future", "past")):
         shifted = np.zeros_like(keep)

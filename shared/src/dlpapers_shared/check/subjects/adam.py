@@ -10,7 +10,7 @@ import numpy as np
 
 from dlpapers_shared._common.errors import check_fraction, check_not_negative, check_positive
 from dlpapers_shared.check import engine
-from dlpapers_shared.check.backend import Array, backend_of, to_array, to_backend
+from dlpapers_shared.check.backend import Array, Backend, settle, to_array, to_backend
 from dlpapers_shared.check.engine import Case, mistakes
 from dlpapers_shared.check.report import Report
 from dlpapers_shared.check.signature import bind, check_options, name_of
@@ -128,9 +128,15 @@ def adam(
     check_not_negative("eps", eps)
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     is_class = inspect.isclass(implementation)
-    backend = "torch" if is_class and _takes_no_gradients(implementation) else backend_of(implementation)
+    probe = np.ones(4, dtype), np.ones((2, 4), dtype)
+    backend: Backend
+    if is_class:
+        backend = "torch" if _takes_no_gradients(implementation) else "NumPy"
+        run = _class_runner(implementation, settings, backend)
+    else:
+        backend = settle(implementation, lambda kind: _function_runner(implementation, kind)(*probe, **settings))
+        run = _function_runner(implementation, backend)
     report = Report("Adam", name_of(implementation), backend)
-    run = _class_runner(implementation, settings, backend) if is_class else _function_runner(implementation, backend)
     rng = np.random.default_rng(seed)
 
     def case(name: str, scale: float, **changed: float) -> Case:
@@ -151,7 +157,7 @@ def _takes_no_gradients(kind: type) -> bool:
     return not needed
 
 
-def _function_runner(function: Any, backend: Any) -> Callable[..., Array]:
+def _function_runner(function: Any, backend: Backend) -> Callable[..., Array]:
     names = ("w", "g", "m", "v", "t", "lr", "beta1", "beta2", "eps")
     call = bind(function, names)
 

@@ -12,6 +12,7 @@ from dlpapers_shared.check.backend import (
     Array,
     Backend,
     backend_of,
+    imports_torch,
     is_module,
     is_module_class,
     named_arrays,
@@ -80,8 +81,6 @@ def attention(
     report.backend = backend
 
     def learner(**inputs: Any) -> Array:
-        if "mask" in call.needed and "mask" not in inputs:
-            inputs["mask"] = np.ones((inputs["q"].shape[-2], inputs["k"].shape[-2]), bool)
         return to_array(_output(call(**{key: to_backend(value, backend) for key, value in inputs.items()})))
 
     with_mask = call.accepts("mask") or call.accepts("causal")
@@ -126,11 +125,7 @@ def _layout(
     call: Binding, backend: Backend, implementation: Any, rng: np.random.Generator, dtype: str
 ) -> tuple[Backend, tuple[int, ...]]:
     """The kind of arrays and the leading axes that the implementation takes: (batch,) if it runs, else others."""
-    import sys
-
-    scope = getattr(getattr(implementation, "__code__", None) and implementation, "__globals__", {})
-    also_torch = backend == "NumPy" and "torch" in sys.modules and sys.modules["torch"] in scope.values()
-    backends: list[Backend] = [backend, "torch"] if also_torch else [backend]
+    backends: list[Backend] = [backend, "torch"] if backend == "NumPy" and imports_torch(implementation) else [backend]
     for kind in backends:
         for lead in ((2,), (2, 3), ()):
             inputs = _inputs(rng, lead, 5, 5, dtype)
@@ -170,7 +165,11 @@ def _cases(
             Case("a query that may attend to nothing", {**_inputs(rng, lead, 5, 5, dtype), "mask": empty}, note=True),
         ]
     large = {key: value * (40 if key != "v" else 1) for key, value in _inputs(rng, lead, 5, 5, dtype).items()}
-    return [*cases, Case("scores of several thousand", large)]
+    cases.append(Case("scores of several thousand", large))
+    if "mask" in call.needed:  # f cannot be called without a mask: one that excludes nothing
+        full = {n: np.ones((n, 5), bool) for n in (3, 5)}
+        cases = [Case(c.name, {"mask": full[c.inputs["q"].shape[-2]], **c.inputs}, c.note) for c in cases]
+    return cases
 
 
 def _weights(

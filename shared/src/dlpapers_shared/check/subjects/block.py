@@ -121,7 +121,7 @@ def _runs(prepared: Prepared, inputs: dict[str, Any], mask: Array, shape: tuple[
 def _causality(report: Report, learner: Callable[..., Array], fixed: dict[str, Array]) -> None:
     """Whether position 2 ignores later positions: tested by itself, because it is the mistake that training hides."""
     changed = {**fixed, "x": fixed["x"].copy()}
-    changed["x"][:, 3:] += 1
+    changed["x"][:, 3:] = changed["x"][:, 3:] * 2 - changed["x"][:, 3:, ::-1]  # no constant: a norm would remove it
     before, problem = engine.attempt(lambda: learner(**fixed)[:, :3])
     after, _ = engine.attempt(lambda: learner(**changed)[:, :3])
     if problem:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlpapers_shared._common.errors import check_fraction
 from dlpapers_shared.check import engine
-from dlpapers_shared.check.backend import Array, Backend, backend_of, to_array, to_backend
+from dlpapers_shared.check.backend import Array, Backend, settle, to_array, to_backend
 from dlpapers_shared.check.engine import Case, Mistake
 from dlpapers_shared.check.reference.loss import (
     CROSS_ENTROPY_MISTAKES,
@@ -43,10 +43,10 @@ def softmax(
     """
     check_options(dtype=dtype, seed=seed)
     call = bind(implementation, ("x",), ("axis",))
-    backend = backend_of(implementation)
-    report = Report("softmax", name_of(implementation), backend)
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(4, 4)).astype(dtype) * 2
+    backend = settle(implementation, lambda kind: call(x=to_backend(x, kind)))
+    report = Report("softmax", name_of(implementation), backend)
     large = (np.array([[1000.0, 999.0, 0.0], [-1000.0, -1001.0, -999.0]])).astype(dtype)
     default = _axis_default(implementation, call.names.get("axis", ""))
     last = {} if default in (None, -1) else {"axis": -1}
@@ -102,8 +102,8 @@ def cross_entropy(
     """
     check_options(dtype=dtype, seed=seed)
     call = bind(implementation, ("logits", "targets"))
-    report = Report("cross-entropy", name_of(implementation), backend_of(implementation))
-    return _check_loss(report, call, backward, {}, CROSS_ENTROPY_MISTAKES, dtype, seed)
+    report = Report("cross-entropy", name_of(implementation), "NumPy")
+    return _check_loss(report, implementation, call, backward, {}, CROSS_ENTROPY_MISTAKES, dtype, seed)
 
 
 def label_smoothing(
@@ -137,14 +137,15 @@ def label_smoothing(
     check_options(dtype=dtype, seed=seed)
     check_fraction("label_smoothing", label_smoothing)
     call = bind(implementation, ("logits", "targets", "label_smoothing"))
-    report = Report("label smoothing", name_of(implementation), backend_of(implementation))
+    report = Report("label smoothing", name_of(implementation), "NumPy")
     more = {"label_smoothing": label_smoothing}
     known = [*CROSS_ENTROPY_MISTAKES, *SMOOTHING_MISTAKES]
-    return _check_loss(report, call, backward, more, known, dtype, seed)
+    return _check_loss(report, implementation, call, backward, more, known, dtype, seed)
 
 
 def _check_loss(
     report: Report,
+    implementation: Any,
     call: Callable[..., Any],
     backward: Callable[..., Any] | None,
     more: Mapping[str, float],
@@ -152,7 +153,6 @@ def _check_loss(
     dtype: str,
     seed: int,
 ) -> Report:
-    backend: Backend = "torch" if report.backend == "torch" else "NumPy"
     rng = np.random.default_rng(seed)
     inputs: dict[str, Any] = {"logits": 2 * rng.normal(size=(6, 5)), "targets": rng.integers(0, 5, 6), **more}
     inputs["logits"] = inputs["logits"].astype(dtype)
@@ -163,6 +163,11 @@ def _check_loss(
         Case("loss of one target", single),
         Case("logits of a thousand, which overflow exp", large),
     ]
+
+    def once(kind: Backend) -> Any:
+        return call(**{key: to_backend(value, kind) for key, value in inputs.items()})
+
+    report.backend = backend = settle(implementation, once)
 
     def run(**given: Any) -> Any:
         return call(**{key: to_backend(value, backend) for key, value in given.items()})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlpapers_shared.check import engine
-from dlpapers_shared.check.backend import Array, backend_of, is_module, is_module_class, to_array, to_backend
+from dlpapers_shared.check.backend import Array, is_module, is_module_class, settle, to_array, to_backend
 from dlpapers_shared.check.engine import Case
 from dlpapers_shared.check.modules import compare_all_gradients, prepare
 from dlpapers_shared.check.reference.transformer import LAYER_NORM_BACKWARD, LAYER_NORM_MISTAKES
@@ -64,7 +64,7 @@ def layer_norm(
     if is_object or inspect.isclass(implementation):
         return _check_object(implementation, cases, eps, dtype, seed)
     call = bind(implementation, ("x", "gamma", "beta"), ("eps",))
-    backend = backend_of(implementation)
+    backend = settle(implementation, lambda kind: call(**{key: to_backend(v, kind) for key, v in inputs.items()}))
     report = Report("layer normalization", name_of(implementation), backend)
     used = _eps_of(call) if eps is None else eps
     more = {"eps": used} if call.accepts("eps") else {}

@@ -96,6 +96,7 @@ def multi_head_attention(
         cases.append(Case("output with a causal mask", {"x": x, "mask": tri}))
     if call.accepts("causal"):
         cases.append(Case("output with causal=True", {"x": x, "causal": True}))
+    cases.append(Case("inputs of a thousand", {"x": (1000 * x).astype(dtype)}, note=dtype == "float32"))
     if not self_only or call.accepts("memory"):
         cases.append(Case("cross-attention to 3 positions", {"x": x, "memory": memory}))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlpapers_shared.check import engine
-from dlpapers_shared.check.backend import Array, backend_of, to_array, to_backend
+from dlpapers_shared.check.backend import Array, settle, to_array, to_backend
 from dlpapers_shared.check.engine import Case, Mistake, mistakes
 from dlpapers_shared.check.reference.loss import softmax
 from dlpapers_shared.check.report import Report
@@ -168,14 +168,14 @@ def _check(
 ) -> Report:
     check_options(dtype=dtype, seed=seed)
     call = bind(implementation, ("logits", argument))
-    backend = backend_of(implementation)
-    report = Report(subject, name_of(implementation), backend)
     rng = np.random.default_rng(seed)
+    batch = (2 * rng.normal(size=(4, 9))).astype(dtype)
+    backend = settle(implementation, lambda kind: call(logits=to_backend(batch, kind), **{argument: values[0]}))
+    report = Report(subject, name_of(implementation), backend)
 
     def run(logits: Array, **setting: float) -> Array:
         return to_array(call(logits=to_backend(logits, backend), **setting))
 
-    batch = (2 * rng.normal(size=(4, 9))).astype(dtype)
     sample, problem = engine.attempt(lambda: run(batch, **{argument: values[0]}))
     rows = batch if not problem and sample.shape == batch.shape else batch[0]
     probabilities = not problem and sample.shape == rows.shape and _are_probabilities(sample)
