@@ -65,11 +65,28 @@ class Answer:
         return f"{body}<p>✗ <b>Not {html.escape(self.choice)}.</b> Read the question again.</p>{fold}"
 
 
-def ask(question: str, *choices: str, correct: str, why: str, choice: str | None = None) -> Answer:
-    """Ask a question with two to six choices, which get the letters a, b, c, …
+def question(text: str, *choices: str, correct: str, why: str) -> Question:
+    """Return a question with two to six choices, which get the letters a, b, c, …
 
-    question: one sentence. correct: the letter of the correct choice. why: the explanation. choice: the letter that the
-    reader chose, None for no answer yet.
+    Define the questions of a notebook in one folded cell, so that the cells in which they are answered show neither
+    `correct`, the letter of the correct choice, nor `why`, the explanation.
+    Raises: ValueError if the letter is not that of a choice, or the number of choices is not 2 to 6.
+
+    >>> sum_of_ones = question("What is 1 + 1?", "1", "2", correct="b", why="1 + 1 = 2.")
+    >>> bool(sum_of_ones.answer("a"))
+    False
+    """
+    if not 2 <= len(choices) <= 6:
+        raise ValueError(f"`choices` must be 2 to 6 texts, got {len(choices)}")
+    lettered = dict(zip("abcdef", choices, strict=False))
+    check_choice("correct", correct, tuple(lettered))
+    return Question(text, lettered, correct, why)
+
+
+def ask(text: str, *choices: str, correct: str, why: str, choice: str | None = None) -> Answer:
+    """Ask a question and check a choice at once.
+
+    text, choices, correct, why: as for `question`. choice: the letter that the reader chose, None for no answer yet.
     Raises: ValueError if a letter is not that of a choice, or the number of choices is not 2 to 6.
 
     >>> ask("What is 1 + 1?", "1", "2", correct="b", why="1 + 1 = 2.", choice="b")
@@ -78,8 +95,4 @@ def ask(question: str, *choices: str, correct: str, why: str, choice: str | None
       b) 2
     Correct. 1 + 1 = 2.
     """
-    if not 2 <= len(choices) <= 6:
-        raise ValueError(f"`choices` must be 2 to 6 texts, got {len(choices)}")
-    lettered = dict(zip("abcdef", choices, strict=False))
-    check_choice("correct", correct, tuple(lettered))
-    return Question(question, lettered, correct, why).answer(choice)
+    return question(text, *choices, correct=correct, why=why).answer(choice)
