@@ -60,6 +60,7 @@ def test_wrong_layer_norms_are_recognized():
         "eps added to the standard deviation": outside,
         "statistics over the wrong axis (over the batch": over_batch,
         "this is RMSNorm": rms,
+        "no mean subtracted": nn.RMSNorm(8, eps=1e-5),
         "eps is 1e-5, whatever is asked for": fixed,
         "mean's path forgotten in LayerNorm's gradient": NumpyLayerNorm(8, wrong=True),
     }

@@ -26,6 +26,9 @@ REFUSED = {
     ),
     "`exp` must have the signature exp(q, k, v, mask=…, causal=…), got ": lambda: check.attention(np.exp),
     "must be a function with the signature": lambda: check.attention(3),
+    "`Bilinear` must have the signature Bilinear(x, axis=…), got Bilinear(input1, input2)": lambda: check.softmax(
+        nn.Bilinear(2, 2, 2)
+    ),
     "must have a constructor with the parameters d_model, n_heads": lambda: check.multi_head_attention(nn.Bilinear),
     "`n_heads` must be given, because Linears has no attribute n_heads": lambda: check.multi_head_attention(
         nn.ModuleDict and type("Linears", (nn.Module,), {"__init__": lambda s: _four(s), "forward": lambda s, x: x})

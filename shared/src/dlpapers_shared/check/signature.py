@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlpapers_shared._common.errors import check_choice, check_integer
+from dlpapers_shared.check.backend import is_module
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "q": ("query", "queries"),
@@ -89,7 +90,7 @@ def bind(function: Any, required: tuple[str, ...], optional: tuple[str, ...] = (
     if not callable(function):
         raise ValueError(f"`{name}` must be a function with the signature {expected}, got {type(function).__name__}")
     try:
-        found = inspect.signature(function)
+        found = inspect.signature(function.forward if is_module(function) else function)
     except (ValueError, TypeError):
         raise ValueError(f"`{name}` must {condition}, got a callable without one. Wrap it in a function") from None
     got = f"{name}({', '.join(str(p).partition(':')[0].partition('=')[0] for p in found.parameters.values())})"

@@ -45,6 +45,8 @@ MISTAKES = mistakes(
         "sign": "the sign of the update is reversed: w + lr · …",
         "no root": "divided by v̂ instead of √v̂",
         "sgd": "the gradient is divided by √v̂ instead of the first moment: this is RMSprop",
+        "decay": "the weights decay by 0.01 · lr in each step, as in AdamW: algorithm 1 has no weight decay",
+        "l2": "0.01 · w is added to the gradient (L2 regularization): algorithm 1 has no weight decay",
         "no momentum": "the first moment is not divided by √v̂: this is momentum without scaling",
     },
 )
@@ -70,6 +72,8 @@ def reference(
     b1, b2 = (1 - b1, 1 - b2) if moments == "complement" else (b1, b2)
     trace = []
     for step, g in enumerate(grads.astype("float64"), start=1):
+        g = g + 0.01 * w if update == "l2" else g
+        w = w * (1 - 0.01 * lr) if update == "decay" else w
         t = {"late": step + 1, "early": step - 1, "constant": 1}.get(correction, step)
         f1, f2 = (1.0, 1.0) if moments == "no factor" else (1 - b1, 1 - b2)
         if moments == "forgotten":
@@ -107,11 +111,9 @@ def adam(
     The default eps is large, so that mistakes with it are visible.
 
     Args:
-        implementation: one of
-            - a function f(w, g, m, v, t, lr, beta1, beta2, eps) that returns the new w, m and v; t counts from 1;
-            - a class like torch.optim.Adam: C(params, lr=…, betas=… or beta1=…, beta2=…, eps=…) with a method step();
-            - a class for NumPy: C(params, lr=…, …) with a method step(grads) that changes the arrays in place, where
-              params and grads are lists of arrays.
+        implementation: a function f(w, g, m, v, t, lr, beta1, beta2, eps) that returns the new w, m and v, where t counts
+            from 1; or a class like torch.optim.Adam, C(params, lr=…, betas=…, eps=…) with a method step(); or a class
+            for NumPy with a method step(grads) that changes the arrays of the list params in place.
         lr, beta1, beta2, eps: settings of Adam. dtype: dtype of weights and gradients. seed: of the random inputs.
     Raises: ValueError if the signature is not clear.
 

@@ -131,8 +131,10 @@ def _check_object(implementation: Any, cases: list[Case], eps: float | None, dty
     gamma, beta = _affine_names(prepared.parameters)
     width = prepared.named[gamma].size
     report = Report("layer normalization", prepared.name, prepared.backend)
-    stated = next((getattr(target, n) for n in ("eps", "epsilon", "layer_norm_eps") if hasattr(target, n)), 1e-5)
-    used = float(stated) if eps is None else eps
+    stated = next(
+        (e for n in ("eps", "epsilon", "layer_norm_eps") if isinstance(e := getattr(target, n, None), float)), 1e-5
+    )
+    used = stated if eps is None else eps
     if beta is None:
         report.add("parameters", "note", "the object has gamma only: no beta is added")
     factor = width // 8 + 1
