@@ -112,8 +112,8 @@ def adam(
 
     Args:
         implementation: a function f(w, g, m, v, t, lr, beta1, beta2, eps) that returns the new w, m and v, where t
-            counts from 1; or a class like torch.optim.Adam, C(params, lr=…, betas=…, eps=…) with a method step(); or a class
-            for NumPy with a method step(grads) that changes the arrays of the list params in place.
+            counts from 1; or a class like torch.optim.Adam, C(params, lr=…, betas=…, eps=…) with a method step(); or a
+            class for NumPy with a method step(grads) that changes the arrays of the list params in place.
         lr, beta1, beta2, eps: settings of Adam. dtype: dtype of weights and gradients. seed: of the random inputs.
     Raises: ValueError if the signature is not clear.
 
