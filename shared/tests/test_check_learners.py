@@ -257,6 +257,33 @@ def test_correct_multi_head_attentions_pass_with_weights_by_name_or_shape(kind):
     assert any("gradient" in row.name for row in report.rows) == (kind is not Unnamed)
 
 
+class WithBackward(Unnamed):
+    """One head in NumPy with its backward pass; `factor` 1 is correct."""
+
+    factor = 1.0
+
+    def forward(self, x):
+        self.x, self.q, self.k, self.v = x, x @ self.m1, x @ self.m2, x @ self.m3
+        self.p = numpy_attention(self.q, self.k, np.broadcast_to(np.eye(x.shape[1]), (len(x), x.shape[1], x.shape[1])))
+        return self.p @ self.v @ self.m4
+
+    def backward(self, dy):
+        do = dy @ self.m4.T
+        dp = do @ self.v.swapaxes(1, 2)
+        ds = self.factor * self.p * (dp - (dp * self.p).sum(-1, keepdims=True)) / np.sqrt(self.q.shape[-1])
+        dq, dk, dv = ds @ self.k, ds.swapaxes(1, 2) @ self.q, self.p.swapaxes(1, 2) @ do
+        return dq @ self.m1.T + dk @ self.m2.T + dv @ self.m3.T
+
+
+def test_backward_passes_of_numpy_objects_are_compared():
+    correct, wrong = WithBackward(8, 1), WithBackward(8, 1)
+    wrong.factor = 2.0
+    report = check.multi_head_attention(correct)
+    assert report.passed, report
+    assert report.rows[-1].detail == "its own backward pass"
+    assert "dx differs from the analytic gradient at [0, 0, 0]" in check.multi_head_attention(wrong).failures[0].detail
+
+
 def test_weights_read_by_shape_are_reported():
     notes = [row.detail for row in check.multi_head_attention(Unnamed).rows if row.status == "note"]
     assert notes == ["read by shape: m4 is W_q, m1 is W_k, m3 is W_v, m2 is W_o"]

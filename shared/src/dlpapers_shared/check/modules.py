@@ -139,9 +139,11 @@ def compare_all_gradients(
 ) -> None:
     """Compare autograd's gradient of every parameter and of x with the complex-step derivative of the reference.
 
-    reference: called with the inputs and `named`, the parameters by path.
+    A NumPy object with a method backward(dy) is compared in the gradient of x that it returns. reference: called with
+    the inputs and `named`, the parameters by path.
     """
     if prepared.backend != "torch":
+        _compare_backward(report, prepared, reference, inputs, seed)
         return
     output, given = prepared.output(inputs, gradients=True)
     upstream = np.random.default_rng(seed + 1).normal(size=to_array(output).shape).astype(prepared.dtype)
@@ -157,3 +159,31 @@ def compare_all_gradients(
 
     right = engine.gradients(truth, values, upstream, wanted)
     engine.compare_gradients(report, got, right, prepared.dtype)
+
+
+def _compare_backward(
+    report: Report, prepared: Prepared, reference: Callable[..., Array], inputs: Mapping[str, Any], seed: int
+) -> None:
+    """Call forward, then backward, of a NumPy object, in training mode if it has one, and compare dx."""
+    target = prepared.target
+    if not callable(getattr(target, "backward", None)):
+        return
+    if callable(getattr(target, "train", None)):
+        target.train()
+    upstream = np.random.default_rng(seed + 1).normal(size=inputs["x"].shape).astype(prepared.dtype)
+
+    def truth(x: Array) -> Array:
+        return reference(named=prepared.named, **{**inputs, "x": x})
+
+    right = engine.gradients(truth, {"x": inputs["x"]}, upstream, ["x"])["x"]
+
+    def run() -> Array:
+        prepared.output(inputs)
+        result = target.backward(upstream.copy())
+        return to_array(result[0] if isinstance(result, tuple | list) else result)
+
+    found, problem = engine.attempt(run)
+    if not problem:
+        tolerance = engine.TOLERANCE[prepared.dtype]
+        problem = engine.difference(found, right, "dx", "the analytic gradient", tolerance) or ""
+    report.add("gradient of x", "FAIL" if problem else "ok", problem or "its own backward pass")
