@@ -30,7 +30,14 @@ class NumpyLayerNorm:
         self.x_hat = (x - x.mean(-1, keepdims=True)) / self.std
         return self.gamma * self.x_hat + self.beta
 
+    def train(self):
+        self.training = True
+
+    def eval(self):
+        self.training = False
+
     def backward(self, dy):
+        assert self.training, "no backward pass in evaluation mode"
         g = dy * self.gamma
         mean = 0 if self.wrong else g.mean(-1, keepdims=True)
         return (g - mean - self.x_hat * (g * self.x_hat).mean(-1, keepdims=True)) / self.std

@@ -257,6 +257,27 @@ def test_correct_multi_head_attentions_pass_with_weights_by_name_or_shape(kind):
     assert any("gradient" in row.name for row in report.rows) == (kind is not Unnamed)
 
 
+class FusedAsInTorch:
+    """In NumPy, with the names and the directions of torch.nn.MultiheadAttention."""
+
+    def __init__(self, d_model, n_heads):
+        self.n_heads = n_heads
+        self.in_proj_weight, self.in_proj_bias = np.zeros((3 * d_model, d_model)), np.zeros(3 * d_model)
+        self.out_proj = {"weight": np.zeros((d_model, d_model)), "bias": np.zeros(d_model)}
+
+    def forward(self, x):
+        joined = x @ self.in_proj_weight.T + self.in_proj_bias
+        split = joined.reshape(*x.shape[:2], 3, self.n_heads, -1).transpose(2, 0, 3, 1, 4)
+        out = numpy_attention(*split).transpose(0, 2, 1, 3).reshape(x.shape)
+        return out @ self.out_proj["weight"].T + self.out_proj["bias"]
+
+
+def test_a_fused_matrix_in_either_direction_is_read_by_its_shape():
+    report = check.multi_head_attention(FusedAsInTorch)
+    assert report.passed, report
+    assert report.rows[0].detail == "matrices stored as (out, in)"
+
+
 class WithBackward(Unnamed):
     """One head in NumPy with its backward pass; `factor` 1 is correct."""
 

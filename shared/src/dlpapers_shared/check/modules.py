@@ -125,6 +125,11 @@ def choose(
     """Return the way to read the weights under which the results are correct; else one that a mistake explains."""
     results = [(case, engine.attempt(lambda case=case: learner(**case.inputs))[0]) for case in cases]  # type: ignore[misc]
     tolerance = engine.TOLERANCE[dtype]
+    fitting = [pair for pair in references if not engine.attempt(lambda r=pair[1]: r(**cases[0].inputs))[1]]  # type: ignore[misc]
+    if not fitting:
+        _, problem = engine.attempt(lambda: references[0][1](**cases[0].inputs))
+        raise ValueError(f"the weights must have shapes that fit together: the reference {problem}")
+    references = fitting
     for how, reference in references:
         if all(g is not None and engine.same(g, reference(**c.inputs), tolerance) for c, g in results if not c.note):
             return how, reference

@@ -110,7 +110,8 @@ def _fused_reader(
     fused: str, fused_bias: list[str], out: str, out_bias: list[str], transposed: set[str], order: str, per_head: bool
 ) -> Reader:
     def read(named: Arrays, n_heads: int = 1) -> dict[str, Array]:
-        weight = named[fused].T if fused in transposed else named[fused]
+        wide = named[fused].shape[1] > named[fused].shape[0]  # (d_model, 3 d_model): the shape shows the direction
+        weight = named[fused] if wide else named[fused].T
         parts: dict[str, Array] = {}
         for key, value in (("w", weight), *((("b", named[b])) for b in fused_bias)):
             if per_head:

@@ -163,6 +163,8 @@ def _check_object(implementation: Any, cases: list[Case], eps: float | None, dty
         values = prepared.named
 
         def backward(dy: Array, x: Array) -> Any:
+            if callable(getattr(target, "train", None)):
+                target.train()
             prepared.call(x=x.copy())
             result = target.backward(dy.copy())
             return result[0] if isinstance(result, tuple | list) else result
