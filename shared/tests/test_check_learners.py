@@ -332,6 +332,13 @@ def test_a_module_is_checked_as_multi_head_attention_and_is_not_changed():
     )
 
 
+def test_a_numpy_class_or_object_with_weights_is_checked_as_multi_head_attention():
+    for target in (Unnamed, Unnamed(8, 2)):
+        report = check.attention(target)
+        assert report.subject == "multi-head attention"
+        assert report.passed, report
+
+
 class Block(nn.Module):
     def __init__(self, d_model, n_heads, form="pre"):
         super().__init__()

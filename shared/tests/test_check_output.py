@@ -158,6 +158,21 @@ def test_help_of_each_subject_has_an_example_and_no_internals(command, capsys, m
     assert not INTERNALS.search(out.replace("__main__", ""))
 
 
+def test_a_missing_target_is_one_error_line(tmp_path):
+    done = run(tmp_path, "softmax")
+    assert (done.returncode, done.stdout) == (2, "")
+    command = "python -m dlpapers_shared.check softmax"
+    assert done.stderr == f"error: `{command}` needs TEXT. `{command} --help` describes it\n"
+
+
+def test_numpy_functions_are_checked_where_torch_cannot_be_imported(tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE, encoding="utf-8")
+    code = "import sys; sys.modules['torch'] = None; import mine; from dlpapers_shared import check; "
+    code += "print(check.softmax(mine.softmax).passed, check.attention(mine.attention).passed)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True False\n", "")
+
+
 def test_help_lists_all_subjects_and_imports_nothing_slow(tmp_path):
     done = run(tmp_path, "--help")
     assert all(f"\n  {name} " in done.stdout for name in cli.COMMANDS)

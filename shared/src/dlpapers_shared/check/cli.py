@@ -31,9 +31,9 @@ class Attention:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function, a class or an instance."""
+    """Your code, module:name or file.py:name: a function, a class or an instance."""
     backward: str | None = None
-    """MODULE:NAME of a function g(dout, q, k, v, mask) that returns dq, dk, dv."""
+    """The module:name of a function g(dout, q, k, v, mask) that returns dq, dk, dv."""
     causal: bool = False
     """Whether f(q, k, v) must apply a causal mask by itself."""
     n_heads: int | None = None
@@ -57,7 +57,7 @@ class MultiHeadAttention:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a class, an instance, or a function without parameters that returns one."""
+    """Your code, module:name or file.py:name: a class, an instance, or a function without parameters that makes one."""
     n_heads: int | None = None
     """Heads, if no attribute states them."""
     causal: bool = False
@@ -81,9 +81,9 @@ class LayerNorm:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function, a class or an instance."""
+    """Your code, module:name or file.py:name: a function, a class or an instance."""
     backward: str | None = None
-    """MODULE:NAME of a function g(dy, x, gamma, beta, eps) that returns dx, dgamma, dbeta."""
+    """The module:name of a function g(dy, x, gamma, beta, eps) that returns dx, dgamma, dbeta."""
     eps: float | None = None
     """Constant in the root; none is the default of f, or 1e-5."""
     dtype: Dtype = "float64"
@@ -104,7 +104,7 @@ class DecoderBlock:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a class, an instance, or a function without parameters that returns one."""
+    """Your code, module:name or file.py:name: a class, an instance, or a function without parameters that makes one."""
     n_heads: int | None = None
     """Heads, if no attribute states them."""
     norm: Literal["pre", "post"] | None = None
@@ -130,7 +130,7 @@ class PositionalEncoding:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function, a class or an instance."""
+    """Your code, module:name or file.py:name: a function, a class or an instance."""
     dtype: Dtype = "float64"
     """Dtype of the table that the tolerance is for."""
 
@@ -142,9 +142,9 @@ class PositionalEncoding:
 @dataclass
 class _WithBackward:
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function."""
+    """Your code, module:name or file.py:name: a function."""
     backward: str | None = None
-    """MODULE:NAME of the backward function, for NumPy."""
+    """The module:name of the backward function, for NumPy."""
     dtype: Dtype = "float64"
     """Dtype of the inputs."""
     seed: int = 0
@@ -190,7 +190,7 @@ class LabelSmoothing(_WithBackward):
 @dataclass
 class _Function:
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function or a class."""
+    """Your code, module:name or file.py:name: a function or a class."""
     dtype: Dtype = "float64"
     """Dtype of the inputs."""
     seed: int = 0
@@ -253,7 +253,7 @@ class Schedule:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function."""
+    """Your code, module:name or file.py:name: a function."""
     d_model: int = 512
     """Width that f(step) uses."""
     warmup_steps: int = 4000
@@ -272,9 +272,9 @@ class BpeEncoder:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function, or of an object with a method encode."""
+    """Your code, module:name or file.py:name: a function, or of an object with a method encode."""
     reference: str | None = None
-    """Correct encoder of texts: MODULE:NAME, or tiktoken:ENCODING. None checks f(word, merges)."""
+    """Correct encoder of texts: module:name, or tiktoken:gpt2 and the like. None checks f(word, merges)."""
 
     def __call__(self) -> None:
         """Print the report."""
@@ -292,7 +292,7 @@ class BpeTrainer:
     """
 
     target: Positional[str]
-    """MODULE:NAME or FILE.py:NAME of a function."""
+    """Your code, module:name or file.py:name: a function."""
     ties: Literal["first", "ids", "bytes"] | None = None
     """Rule that it must follow; none accepts each."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from dlpapers_shared.check.engine import Case
 from dlpapers_shared.check.reference.attention import BACKWARD_MISTAKES, FORMULA, MISTAKES, reference
 from dlpapers_shared.check.reference.attention import backward as analytic
 from dlpapers_shared.check.report import Report
-from dlpapers_shared.check.signature import Binding, bind, check_options, construct, name_of
+from dlpapers_shared.check.signature import ALIASES, Binding, bind, check_options, construct, name_of
 
 EXPECTED = ("q", "k", "v")
 
@@ -58,13 +59,13 @@ def attention(
     This matches a common mistake: attention without the 1/√d_k (no scaling by 1 / sqrt(d_k)).
     """
     check_options(dtype=dtype, seed=seed)
-    if is_module(implementation) or is_module_class(implementation):
-        module = implementation if is_module(implementation) else None
-        if module is None or named_arrays(module):
-            from dlpapers_shared.check.subjects.multi_head import multi_head_attention
+    if has_weights(implementation):
+        from dlpapers_shared.check.subjects.multi_head import multi_head_attention
 
-            return multi_head_attention(implementation, n_heads=n_heads, causal=causal, dtype=dtype, seed=seed)
-    elif isinstance(implementation, type):
+        if backward is not None:
+            raise ValueError("`backward` must be a method of an object with weights, got a function beside it")
+        return multi_head_attention(implementation, n_heads=n_heads, causal=causal, dtype=dtype, seed=seed)
+    if isinstance(implementation, type):
         implementation = construct(implementation, {"d_k": 4, "dropout": 0.0})
     if n_heads is not None:
         raise ValueError("`n_heads` must be given for multi-head attention only, and this is attention without weights")
@@ -100,6 +101,17 @@ def attention(
     _weights(report, learner, rng, lead, call, always_causal, dtype)
     _gradients(report, call, backward, backend, rng, lead, good, always_causal, dtype)
     return report
+
+
+def has_weights(implementation: Any) -> bool:
+    """Return whether an object holds weights, or a class asks for their sizes: d_model or a number of heads."""
+    if isinstance(implementation, type):
+        parameters = {name.lower() for name in inspect.signature(implementation).parameters}
+        sizes = {name for size in ("d_model", "n_heads") for name in (size, *ALIASES[size])}
+        return is_module_class(implementation) or bool(parameters & sizes)
+    if is_module(implementation) or hasattr(implementation, "forward"):
+        return bool(named_arrays(implementation))
+    return False
 
 
 def _is_causal(learner: Callable[..., Array], inputs: dict[str, Array]) -> bool:
