@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,15 @@ def test_help_of_each_subject_has_an_example_and_no_internals(command, capsys, m
     assert ended.value.code == 0
     assert f"Example: python -m dlpapers_shared.check {command} " in out
     assert not INTERNALS.search(out.replace("__main__", ""))
+
+
+def test_the_readme_shows_what_its_command_prints(tmp_path):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("cat > mymodule.py <<'EOF'\n")[2].partition("EOF\n")[0]
+    shown = readme.partition("```\nattention: mymodule")[2].partition("exit status 1\n")[0]
+    assert code
+    (tmp_path / "mymodule.py").write_text(code, encoding="utf-8")
+    assert run(tmp_path, "attention", "mymodule:attention").stdout == f"attention: mymodule{shown}"
 
 
 def test_a_missing_target_is_one_error_line(tmp_path):
