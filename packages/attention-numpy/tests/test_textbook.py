@@ -1,6 +1,9 @@
 """The textbook version equals torch, and the fast version equals the textbook version, forward and backward."""
 
+import inspect
 import math
+import re
+from pathlib import Path
 
 import attention_numpy
 import numpy as np
@@ -188,3 +191,16 @@ def test_textbook_attention_refuses_a_query_that_may_attend_to_nothing():
 def test_textbook_loss_refuses_targets_that_are_all_padding():
     with pytest.raises(ValueError, match="`targets` must hold an id other than `pad_id` = 0"):
         textbook.cross_entropy(np.ones((1, 2, 3)), np.zeros((1, 2), int))
+
+
+def test_layer_norm_in_the_readme_is_that_of_the_textbook():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"```text\n(def layer_norm\(.*?)```", readme, re.DOTALL)[1]
+    source = "".join(inspect.getsource(f) for f in (textbook.layer_norm, textbook.layer_norm_backward))
+
+    def statements(code):
+        lines = (re.sub(r"\s*#.*", "", line).strip() for line in code.splitlines())
+        return [line for line in lines if line and not line.startswith(("def ", '"""'))]
+
+    assert len(statements(shown)) == 10
+    assert statements(shown) == statements(source)
