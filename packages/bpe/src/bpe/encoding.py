@@ -13,6 +13,7 @@ from bpe import special
 from bpe._common.errors import check_fraction, check_integer, invalid
 from bpe.arguments import check_texts, not_a_text, repair_surrogates
 from bpe.engines.base import Engine
+from bpe.engines.pipeline import PipelineEngine
 from bpe.errors import UnknownTokenError
 from bpe.lazy import lazy_property
 from bpe.merge import Generator, merge_with_dropout
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bpe.engines.base import Ids
+    from bpe.pipeline import Pipeline
 
 NO_SPECIAL: frozenset[str] = frozenset()
 
@@ -49,7 +51,9 @@ class Encoding:
     ranks: dict[bytes, int]
     special_tokens: dict[str, int]
     special_tokens_set: AbstractSet[str]
+    added_tokens: dict[str, int]
     pattern: str | None
+    pipeline: Pipeline | None
     _engine: Engine
     _any_special: re.Pattern[str] | None
 
@@ -88,6 +92,8 @@ class Encoding:
         """
         if not isinstance(text, str):
             raise not_a_text(text)
+        if self._steps is not None:
+            return self._encode_in_steps(text, allowed_special, disallowed_special)
         if self._any_special is None or (
             not allowed_special and disallowed_special == "all" and not self._any_special.search(text)
         ):
@@ -102,6 +108,41 @@ class Encoding:
             else:
                 ids += self.encode_ordinary(part)
         return ids
+
+    def encode_with_template(
+        self,
+        text: str,
+        *,
+        allowed_special: AllowedSpecial = NO_SPECIAL,
+        disallowed_special: DisallowedSpecial = "all",
+    ) -> list[int]:
+        """Return the ids of a text with those that the file's template adds, such as a start and an end token.
+
+        Equal to `tokenizers` with `add_special_tokens=True`. A tokenizer without a template adds nothing.
+        """
+        ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
+        return ids if self.pipeline is None else self.pipeline.with_template(ids)
+
+    @property
+    def _steps(self) -> Pipeline | None:
+        """The pipeline, if it changes how texts are encoded."""
+        return None if self.pipeline is None or self.pipeline.is_plain else self.pipeline
+
+    def _encode_in_steps(
+        self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
+    ) -> list[int]:
+        """Return the ids of a text with the pipeline, which also finds the special tokens."""
+        steps, engine = self._steps, self._engine
+        assert steps is not None
+        assert isinstance(engine, PipelineEngine)
+        text = text if _is_utf8(text) else repair_surrogates(text)
+        allowed, disallowed = special.names_in_use(self.special_tokens_set, allowed_special, disallowed_special)
+        if disallowed:
+            for name, _ in steps.special_in(text):
+                if name in disallowed:
+                    raise special.not_allowed(name, text.find(name))
+            special.allowed_in(text, NO_SPECIAL, NO_SPECIAL, disallowed - self.special_tokens_set)
+        return engine.encode_allowed(text, allowed)
 
     def encode_to_numpy(
         self,
@@ -164,6 +205,10 @@ class Encoding:
         self, texts: Sequence[str], allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
     ) -> bool:
         """Return whether an allowed special token is in a text. Raises: ValueError if a disallowed one is."""
+        if self._steps is not None:  # `encode` finds them, after these texts were checked
+            for text in texts:
+                self._encode_in_steps(text, allowed_special, disallowed_special)
+            return True
         found = False
         for text in texts:
             allowed = special.allowed_in(text, self.special_tokens_set, allowed_special, disallowed_special)
@@ -193,6 +238,8 @@ class Encoding:
         try:
             return self._engine.encode(data.decode())
         except UnicodeDecodeError:
+            if self._steps is not None:
+                raise invalid("data", "be UTF-8 for a tokenizer with normalizers or added tokens", data) from None
             pretokens = self._splitter(data.decode("utf-8", "surrogateescape"))
             return self._engine.encode_pretokens([p.encode("utf-8", "surrogateescape") for p in pretokens])
 
@@ -206,7 +253,8 @@ class Encoding:
         is_text = isinstance(text_or_bytes, str)
         token = text_or_bytes.encode("utf-8", "surrogatepass") if isinstance(text_or_bytes, str) else text_or_bytes
         name = text_or_bytes if is_text else token.decode("utf-8", "replace")
-        found = self.ranks.get(token, self.special_tokens.get(str(name)))
+        names = {**self.added_tokens, **self.special_tokens}
+        found = self.ranks.get(token, names.get(str(name)))
         if found is None:
             raise UnknownTokenError(f"`text_or_bytes` must be one token of the vocabulary, got {text_or_bytes!r}")
         return found
@@ -222,7 +270,10 @@ class Encoding:
         ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
         repaired = text if _is_utf8(text) else repair_surrogates(text)
         data = np.frombuffer(repaired.encode(), np.uint8)
-        lengths = [len(token) for token in self.decode_tokens_bytes(ids)]  # type: ignore[attr-defined]
+        tokens: list[bytes] = self.decode_tokens_bytes(ids)  # type: ignore[attr-defined]
+        if self._steps is not None and b"".join(tokens) != data.tobytes():
+            raise ValueError("`text` must not be changed by the tokenizer's normalizers for offsets, got one that is")
+        lengths = [len(token) for token in tokens]
         ends = np.cumsum(lengths, dtype=np.int64)
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if ids else ends
         character = np.cumsum((data & 0xC0) != 0x80) - 1  # of each byte
@@ -249,7 +300,7 @@ class Encoding:
         if not isinstance(text, str):
             raise not_a_text(text)
         check_integer("limit", limit, 0)
-        if self.pattern not in PATTERNS:  # where another pattern can be cut is unknown
+        if self.chunk_pattern not in PATTERNS:  # where another pattern can be cut is unknown
             return self.encode_ordinary(text)[:limit]
         ids: list[int] = []
         start = 0
@@ -263,6 +314,11 @@ class Encoding:
             start = stop
         return ids[:limit]
 
+    @property
+    def chunk_pattern(self) -> str | None:
+        """The pattern that says where a long text can be cut; None if nothing but the whole text gives the same ids."""
+        return self.pattern if self._steps is None else None
+
     @staticmethod
     def _cut_after(text: str, start: int, step: int) -> int:
         return safe_cut_text(text, start + 1, start + step) if start + step < len(text) else len(text)
@@ -275,6 +331,8 @@ class Encoding:
         if not isinstance(text, str):
             raise not_a_text(text)
         check_fraction("dropout", dropout, one=True)
+        if self._steps is not None:
+            raise ValueError("`encode_with_dropout` must be used with a tokenizer without normalizers and added tokens")
         pretokens = self._splitter(text if _is_utf8(text) else repair_surrogates(text))
         words = (pretoken.encode() for pretoken in pretokens)
         return [self.ranks[t] for word in words for t in merge_with_dropout(word, self.ranks, dropout, generator)]
