@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from bpe._common.cli import Presets, run, say
+from bpe.cli_checks import Check, Demo, Warm
 from bpe.command_helpers import (
     STREAM,
     Engine,
@@ -294,45 +295,6 @@ class Convert:
         print(*tokenizer.export(self.out, self.to), sep="\n")
 
 
-@dataclass
-class Demo:
-    """Train on Python's own documentation and show merges, tokens and compression; no network, a few seconds.
-
-    Example: bpe demo --vocab-size 2048
-    """
-
-    vocab_size: int = 1024
-    """Number of ids: 256 bytes and merges together."""
-    engine: Engine = "auto"
-    """Engine; auto is numba where it is installed."""
-    text: str = "Python's documentation, 1,024 tokens: naïve → tokenized!"
-    """Text that is shown as tokens at the end."""
-
-    def __call__(self) -> None:
-        """Run the demo and print each step."""
-        from bpe.demo import demo
-
-        for line in demo(self.vocab_size, self.engine, self.text, color=use_color()):
-            print(line)
-
-
-@dataclass
-class Warm:
-    """Compile the kernels of the numba engine ahead of time, such as while building a container image.
-
-    Example: bpe warm
-    """
-
-    def __call__(self) -> None:
-        """Compile, and print the files."""
-        from bpe.engines.choice import choose_engine
-        from bpe.fast.aot import warm_up
-
-        choose_engine("numba")  # raises if it is not installed
-        for path in warm_up():
-            print(path or "compiled, but no folder can store the result: set NUMBA_CACHE_DIR")
-
-
 COMMANDS: dict[str, type | Presets] = {
     "train": Train,
     "encode": Encode,
@@ -340,6 +302,7 @@ COMMANDS: dict[str, type | Presets] = {
     "count": Count,
     "inspect": Inspect,
     "convert": Convert,
+    "check": Check,
     "demo": Demo,
     "warm": Warm,
 }

@@ -4,42 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bpe import special
 from bpe._common.errors import check_fraction, check_integer, invalid
-from bpe.arguments import check_texts, not_a_text, repair_surrogates
+from bpe.arguments import check_texts, not_a_text, repair_surrogates, repaired
 from bpe.engines.base import Engine
 from bpe.engines.pipeline import PipelineEngine
 from bpe.errors import UnknownTokenError
 from bpe.lazy import lazy_property
 from bpe.merge import Generator, merge_with_dropout
+from bpe.offsets import Encoded, offsets_of
 from bpe.pretokenize import PATTERNS, Splitter, safe_cut_text
 from bpe.special import AllowedSpecial, DisallowedSpecial, Trusted, Untrusted
 
 if TYPE_CHECKING:
     import re
 
-    from numpy.typing import NDArray
-
     from bpe.engines.base import Ids
     from bpe.pipeline import Pipeline
 
 NO_SPECIAL: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Ids of a text and the part of the text that each covers. All lists have one entry per id."""
-
-    ids: list[int]
-    byte_spans: list[tuple[int, int]]
-    """Start and end of each id in the UTF-8 bytes of the text."""
-    char_spans: list[tuple[int, int]]
-    """Start and end in characters. An id that holds part of a character spans the whole character."""
 
 
 class Encoding:
@@ -135,7 +122,7 @@ class Encoding:
         steps, engine = self._steps, self._engine
         assert steps is not None
         assert isinstance(engine, PipelineEngine)
-        text = text if _is_utf8(text) else repair_surrogates(text)
+        text = repaired(text)
         allowed, disallowed = special.names_in_use(self.special_tokens_set, allowed_special, disallowed_special)
         if disallowed:
             for name, _ in steps.special_in(text):
@@ -268,21 +255,10 @@ class Encoding:
     ) -> Encoded:
         """Return ids with the span of bytes and of characters that each covers."""
         ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
-        repaired = text if _is_utf8(text) else repair_surrogates(text)
-        data = np.frombuffer(repaired.encode(), np.uint8)
         tokens: list[bytes] = self.decode_tokens_bytes(ids)  # type: ignore[attr-defined]
-        if self._steps is not None and b"".join(tokens) != data.tobytes():
+        if self._steps is not None and b"".join(tokens) != repaired(text).encode():
             raise ValueError("`text` must not be changed by the tokenizer's normalizers for offsets, got one that is")
-        lengths = [len(token) for token in tokens]
-        ends = np.cumsum(lengths, dtype=np.int64)
-        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if ids else ends
-        character = np.cumsum((data & 0xC0) != 0x80) - 1  # of each byte
-        first, last = character[starts], character[ends - 1] + 1
-        if repaired is not text:  # a surrogate pair is two characters of `text` and one of `repaired`
-            widths = _widths(text)
-            offsets = np.concatenate([[0], np.cumsum(widths)])
-            first, last = offsets[first], offsets[last]
-        return Encoded(ids, _spans(starts, ends), _spans(first, last))
+        return offsets_of(text, ids, tokens)
 
     def count(self, text: str) -> int:
         """Return the number of ids of `encode_ordinary(text)`, without building them."""
@@ -333,32 +309,10 @@ class Encoding:
         check_fraction("dropout", dropout, one=True)
         if self._steps is not None:
             raise ValueError("`encode_with_dropout` must be used with a tokenizer without normalizers and added tokens")
-        pretokens = self._splitter(text if _is_utf8(text) else repair_surrogates(text))
+        pretokens = self._splitter(repaired(text))
         words = (pretoken.encode() for pretoken in pretokens)
         return [self.ranks[t] for word in words for t in merge_with_dropout(word, self.ranks, dropout, generator)]
 
     @lazy_property
     def _splitter(self) -> Splitter:
         return Splitter(self.pattern)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _widths(text: str) -> list[int]:
-    """Return how many characters of `text` each character of `repair_surrogates(text)` stands for."""
-    widths, i = [], 0
-    while i < len(text):
-        pair = 0xD800 <= ord(text[i]) < 0xDC00 and i + 1 < len(text) and 0xDC00 <= ord(text[i + 1]) < 0xE000
-        widths.append(2 if pair else 1)
-        i += widths[-1]
-    return widths
-
-
-def _spans(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))

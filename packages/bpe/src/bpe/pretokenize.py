@@ -100,19 +100,25 @@ def check_pattern(pattern: str | None) -> str | None:
     return pattern
 
 
-# For other patterns: characters that are not ASCII, because such a pattern may mention any ASCII character
-_FOREIGN_STAND_INS = {uc.OTHER: "¡", uc.UPPER: "À", uc.LOWER: "þ", uc.CASELESS: "ª", uc.MARK: "\u0301", uc.NUMBER: "²"}
+# For other patterns: characters that are not ASCII, because such a pattern may mention any ASCII character. What
+# Unicode 16.0 does not assign becomes a noncharacter, which no version assigns.
+_FOREIGN_STAND_INS = {
+    uc.OTHER: "\ufdd0",
+    uc.UPPER: "À",
+    uc.LOWER: "þ",
+    uc.CASELESS: "ª",
+    uc.MARK: "\u0301",
+    uc.NUMBER: "²",
+}
 _FOREIGN_STAND_INS |= {uc.SPACE: "\u3000"}
-_CLASS_ESCAPES = re.compile(r"\\p\{(\w+)\}|\\([sSrnt'-])")
 
 
-def uses_known_classes_only(pattern: str) -> bool:
-    """Return whether a pattern consists of ASCII and of Unicode classes that `bpe.unicode_classes` can tell apart."""
-    rest = _CLASS_ESCAPES.sub("", pattern)
-    names = {match[1] for match in _CLASS_ESCAPES.finditer(pattern) if match[1]}
-    if "\\" in rest or not rest.isascii() or not names <= {"L", "N", "M", "Lu", "Lt", "Ll", "Lm", "Lo"}:
-        return False
-    return ("Lu" in names) == ("Lt" in names) and ("Lm" in names) == ("Lo" in names)
+def corrector_of(pattern: str) -> Corrector | None:
+    """Return what makes a translated pattern independent of the Unicode version of `regex`.
+
+    A pattern that names characters beyond ASCII would not find them in the corrected text, so it gets none.
+    """
+    return Corrector(foreign=True) if pattern.isascii() else None
 
 
 @cache
@@ -170,7 +176,7 @@ class Splitter:
         else:
             text = translate(pattern, "tiktoken")
             self._pattern = regex.compile(text)
-            self._corrected = Corrector(foreign=True) if uses_known_classes_only(text) else None
+            self._corrected = corrector_of(text)
 
     def __call__(self, text: str) -> list[str]:
         """Return the pre-tokens of a text. They concatenate to the text."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import regex
 
 from bpe.pattern_syntax import translate
-from bpe.pretokenize import Corrector, Splitter, uses_known_classes_only
+from bpe.pretokenize import Splitter, corrector_of
 from bpe.unicode_classes import NUMBER, ranges
 
 Behavior = Literal["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -79,8 +79,7 @@ class Split:
         except regex.error as error:
             raise ValueError(f"`pattern` must be a valid regular expression ({error}), got {self.pattern!r}") from None
         object.__setattr__(self, "_compiled", compiled)
-        known = uses_known_classes_only(text)
-        object.__setattr__(self, "_corrected", Corrector(foreign=True) if known else str)
+        object.__setattr__(self, "_corrected", corrector_of(text) or str)
 
     def __call__(self, text: str) -> list[str]:
         """Return the parts that are not empty."""

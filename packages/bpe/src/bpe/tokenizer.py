@@ -9,12 +9,13 @@ from typing import Any, Literal
 from bpe import special
 from bpe._common.errors import check_choice, invalid, is_integer
 from bpe.decoding import Decoding
-from bpe.encoding import Encoded, Encoding
+from bpe.encoding import Encoding
 from bpe.engines.base import ENGINES, Engine, EngineName
 from bpe.engines.choice import choose_engine, compiled_available, make_engine
 from bpe.engines.pipeline import PipelineEngine
 from bpe.errors import UnknownTokenError
 from bpe.lazy import lazy_property
+from bpe.offsets import Encoded
 from bpe.pipeline import Pipeline
 from bpe.pretokenize import check_pattern
 from bpe.vocabulary import RAW_BYTE_ORDER, check_ranks, merges_of, ranks_of
