@@ -37,7 +37,7 @@ class Train:
     """
 
     files: Files = ()
-    """Text files, also .gz and .zst; - is stdin."""
+    """Text files, also .gz and .zst; - is stdin. Of .jsonl files, each line holds a text."""
     vocab_size: int = 1024
     """Number of ids: 256 bytes, merges and special tokens together."""
     out: Path = Path("tokenizer.json")
@@ -50,8 +50,14 @@ class Train:
     """Names such as <|endoftext|>. They get the last ids and are cut out of the texts."""
     min_frequency: int = 1
     """Pairs that occur less often are not merged."""
+    max_token_length: int | None = None
+    """Longest token in bytes that a merge may form."""
+    limit_alphabet: int | None = None
+    """Number of distinct bytes, the most frequent ones, that take part in merges."""
     counts: tuple[Path, ...] = ()
     """Files of counts instead of texts, in the order of the corpus."""
+    jsonl_field: str = "text"
+    """Key of the text in the lines of .jsonl files."""
     workers: int = 1
     """Number of processes that count."""
     engine: Engine = "auto"
@@ -73,13 +79,19 @@ class Train:
             "ties": self.ties,
             "special_tokens": self.special_tokens,
             "min_frequency": self.min_frequency,
+            "max_token_length": self.max_token_length,
+            "limit_alphabet": self.limit_alphabet,
             "engine": self.engine,
         }
         with progress_bars() as progress:
             if self.counts:
                 tokenizer = train_from_counts(sum_of_counts(self.counts), progress=progress, **options)
             else:
-                options |= {"pattern": parse_pattern(self.pattern), "workers": self.workers}
+                options |= {
+                    "pattern": parse_pattern(self.pattern),
+                    "workers": self.workers,
+                    "jsonl_field": self.jsonl_field,
+                }
                 tokenizer = train(self.files, progress=progress, **options)
         with output(self.out) as path:
             tokenizer.save(path)
@@ -95,13 +107,15 @@ class Count:
     """
 
     files: Files = ()
-    """UTF-8 text files, also .gz and .zst; - is stdin."""
+    """UTF-8 text files, also .gz and .zst; - is stdin. Of .jsonl files, each line holds a text."""
     out: Path
     """File of counts to write; - is stdout."""
     pattern: str = "gpt2"
     """Pattern that splits text before merging: gpt2, cl100k, o200k, a regular expression, or none for no split."""
     special_tokens: tuple[str, ...] = ()
     """Names that are cut out of the texts."""
+    jsonl_field: str = "text"
+    """Key of the text in the lines of .jsonl files."""
     workers: int = 1
     """Number of processes that count."""
     engine: Engine = "auto"
@@ -123,6 +137,7 @@ class Count:
                 parse_pattern(self.pattern),
                 self.special_tokens,
                 workers=self.workers,
+                jsonl_field=self.jsonl_field,
                 compiled=choose_engine(self.engine, kernel="count") == "numba",
                 progress=lambda done, total: progress("count", done, total),
             )
