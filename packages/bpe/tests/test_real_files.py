@@ -3,15 +3,18 @@
 import json
 import pickle
 import random
+import unicodedata
 
 import bpe
 import pytest
+from bpe.normalization import FORMS, normalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HuggingFace
 
 P, N = pre_tokenizers, normalizers
+HANGUL_AND_HAN = [chr(c) for span in ((0xAC00, 0xD7A4), (0xF900, 0xFB00), (0x2F800, 0x2FA20)) for c in range(*span)]
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 DEEPSEEK = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
@@ -242,6 +245,18 @@ def test_saved_exported_and_pickled_tokenizers_give_the_same_ids(name, topics, t
     for other in [tok, *others]:
         assert other.encode_with_template(text, allowed_special="all") == want
         assert other.special_tokens == tok.special_tokens
+
+
+def test_normal_forms_are_those_of_tokenizers():
+    everything = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    moving = [c for c in everything if unicodedata.combining(c) or not unicodedata.is_normalized("NFKD", c)]
+    some = {*random.Random(0).sample(moving, 1500), *random.Random(0).sample(everything, 1500)}
+    for form in FORMS:
+        live = getattr(N, form)()
+        # the marks around it show whether a character moves, and all that a version of Unicode may have added are there
+        around = [f"a\u0301{c}\u0327\u0301\u0334" for c in sorted(some | set(moving) - set(HANGUL_AND_HAN))]
+        for text in ("".join(around[i : i + 64]) for i in range(0, len(around), 64)):
+            assert normalize(form, text) == live.normalize_str(text)
 
 
 def test_special_tokens_in_untrusted_text_are_refused_or_text(topics, tmp_path):
