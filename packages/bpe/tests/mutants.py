@@ -141,8 +141,8 @@ MUTANTS = [
         "of added tokens at one position the shortest is found", ADDED,
     ),
     Mutant(
-        "added_tokens.py", "max(len(text[:start].rstrip(_SPACES)), done)", "len(text[:start].rstrip(_SPACES))",
-        "lstrip takes spaces that belong to the token before", ADDED,
+        "added_tokens.py", "start = len(text[:start].rstrip(_SPACES))", "start = len(text[:start].rstrip())",
+        "lstrip takes control characters that Python counts as spaces", ADDED,
     ),
     Mutant(
         "added_tokens.py", "contents = [normalize(t.content) for t in tokens if t.normalized]",

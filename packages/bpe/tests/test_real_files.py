@@ -160,7 +160,15 @@ def check(live, tok, text):
     assert tok.count(text) == len(want)
 
 
+EDGES = [
+    f"a{space}{word}{space}b" for space in ("\x1c", " \x1f", "\u3000 ", "\x85") for word in ("the", "é", "<|end|>")
+]
+
+
 def check_examples(live, tok, samples):
+    for text in EDGES:
+        check(live, tok, text)
+
     @settings(max_examples=25)
     @given(text=samples)
     def examples(text):

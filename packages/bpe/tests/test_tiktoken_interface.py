@@ -1,6 +1,7 @@
 """`bpe.compat.tiktoken` against tiktoken itself: the same calls, results, attributes and kinds of exceptions."""
 
 import inspect
+import itertools
 import pickle
 
 import bpe.compat.tiktoken as ours
@@ -74,6 +75,9 @@ def test_broken_utf8_is_encoded_as_in_tiktoken(pattern, pairs, texts):
         assert a._encode_bytes(data) == b._encode_bytes(data)
 
     examples()
+    for spaces in map("".join, itertools.product("\n \t", repeat=5)):  # several pre-tokens of spaces
+        for data in (f"end{spaces}".encode() + b"\xe6", spaces.encode() + b"\x80 x"):
+            assert a._encode_bytes(data) == b._encode_bytes(data)
 
 
 def test_attributes_and_signatures_are_those_of_tiktoken(pairs):

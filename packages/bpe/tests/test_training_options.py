@@ -129,7 +129,7 @@ def compressed(data, suffix):
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_json_lines_are_read_as_their_texts(suffix, workers, topics, tmp_path):
-    texts = [*topics[:5], "naïve 日本\n\u2028 <s>", ""]
+    texts = [*topics[:5], "", "naïve 日本\n\u2028 <s>"]  # the last line has no line feed
     lines = [json.dumps({"id": i, "body": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(texts)]
     lines.insert(2, "")
     path = tmp_path / f"a.jsonl{suffix}"

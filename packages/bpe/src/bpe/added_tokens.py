@@ -82,7 +82,7 @@ def _split(text: str, finder: Finder, allowed: AbstractSet[str]) -> Iterator[Seg
         if token.single_word and (_WORD.match(text[start - 1 : start]) or _WORD.match(text[stop : stop + 1])):
             continue
         if token.lstrip:
-            start = max(len(text[:start].rstrip(_SPACES)), done)
+            start = len(text[:start].rstrip(_SPACES))  # may be before `done`, where the token before took them
         if token.rstrip:
             stop = len(text) - len(text[stop:].lstrip(_SPACES))
         if done < start:
