@@ -273,7 +273,7 @@ def results(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", tags=MAKE)
 def vendor(session: nox.Session) -> None:
-    """Copy shared/vendored/*.py into every package that uses them."""
+    """Copy shared/vendored/ into every package that uses them."""
     session.run(sys.executable, "tools/vendor.py", *session.posargs)
 
 

@@ -164,6 +164,8 @@ EDGES = [
     f"a{space}{word}{space}b" for space in ("\x1c", " \x1f", "\u3000 ", "\x85") for word in ("the", "é", "<|end|>")
 ]
 
+EDGES += ["", "\n", "one line\nand\n\nanother\n"]
+
 
 def check_examples(live, tok, samples):
     for text in EDGES:

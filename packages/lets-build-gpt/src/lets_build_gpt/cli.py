@@ -310,6 +310,41 @@ class Plot:
         print(out)
 
 
+@dataclass
+class Export:
+    """Write one HTML file with a trained model in it, which writes in a browser with no network.
+
+    The page shows the text, the probabilities of the next character, and the attention of every head.
+
+    Example: lets-build-gpt export runs/book --html --out book.html
+    """
+
+    run: RunArgument
+    """Run folder."""
+    html: bool = False
+    """Write the page. It is the only format."""
+    out: Path | None = None
+    """HTML file; by default page.html in the run folder."""
+    prompt: str | None = None
+    """Text in the page's prompt; by default a line break."""
+    last: bool = False
+    """Use the weights of the last checkpoint instead of those with the lowest validation loss."""
+
+    def __call__(self) -> None:
+        """Write the page and print its path."""
+        from lets_build_gpt.checkpoint import load_run
+        from lets_build_gpt.live import export_page
+
+        if not self.html:
+            raise ValueError("`--html` must be given: it is the only format")
+        out = self.run / "page.html" if self.out is None else self.out
+        if out.suffix != ".html":
+            raise invalid("out", "end in .html", str(out))
+        model, tokenizer = load_run(self.run, last=self.last)
+        export_page(model, tokenizer, out, title=f"A GPT in your browser: {self.run.name}", prompt=self.prompt)
+        print(out)
+
+
 def _read_text(name: str | None) -> str:
     """Return the text of the option --text."""
     from lets_build_gpt.data import load_text
@@ -340,6 +375,7 @@ COMMANDS: dict[str, type | Presets] = {
     "evaluate": Evaluate,
     "generate": Generate,
     "plot": Plot,
+    "export": Export,
 }
 
 
