@@ -46,7 +46,8 @@ def test_the_page_has_the_logits_and_the_attention_of_the_model(chromium, tmp_pa
     logits, found = model(ids, return_intermediates=True)
     steps = chromium.js(
         f"(() => {{ const cache = model.newCache(); return {ids[0].tolist()}.map(id => {{"
-        " const s = model.step(id, cache); return [[...s.logits], s.attn.map(l => l.self_attn.map(w => [...w]))] }) })()"
+        " const s = model.step(id, cache);"
+        " return [[...s.logits], s.attn.map(l => l.self_attn.map(w => [...w]))] }) })()"
     )
     torch.testing.assert_close(torch.tensor([s[0] for s in steps]), logits[0], atol=1e-4, rtol=0)
     for query, (_, attn) in enumerate(steps):
