@@ -2,8 +2,8 @@
 
 from mutation import Mutant
 
-NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training")
-P, G, L, S, A, D, R, T = (f"test_{name}.py" for name in NAMES)
+NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training", "live")
+P, G, L, S, A, D, R, T, V = (f"test_{name}.py" for name in NAMES)
 
 MUTANTS = [
     # attention
@@ -312,5 +312,18 @@ MUTANTS = [
         "    if False:",
         "textbook: a row without keys gives NaN",
         "test_textbook.py",
+    ),
+    # the page
+    Mutant(
+        "live.py", '"embedding_scale": math.sqrt(config.d_model)', '"embedding_scale": 1', "embeddings not scaled", V
+    ),
+    Mutant("live.js", "if (score > best.score)", "if (score >= -Infinity)", "the last hypothesis wins", V),
+    Mutant("live.js", "      open -= 1;\n", "", "a finished hypothesis frees its place in the beam", V),
+    Mutant(
+        "_common/live_model.js",
+        '"norm2", x, (h) => this.attention("cross_attn"',
+        '"norm3", x, (h) => this.attention("cross_attn"',
+        "norms exchanged",
+        V,
     ),
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from attention_numpy._common.cli import Presets, run, say
+from attention_numpy._common.errors import invalid
 from attention_numpy.config import DataConfig, ModelConfig, Norm, TrainConfig
 from attention_numpy.recipes import DEMO, RECIPES
 from attention_numpy.session import PROG, draw, fit, lines_of, summary
@@ -211,6 +212,37 @@ class Translate:
 
 
 @dataclass
+class Export:
+    """Write one HTML file with a trained encoder-decoder in it, which translates in a browser with no network.
+
+    The page shows the cross-attention, the probabilities of each token, and the hypotheses of a beam search.
+
+    Example: attention-numpy export runs/attention-numpy-demo --html --out numbers.html
+    """
+
+    run: RunFolder
+    """Run folder."""
+    html: bool = False
+    """Write the page. It is the only format."""
+    out: Path | None = None
+    """HTML file; by default page.html in the run folder."""
+    text: str | None = None
+    """Text that the page translates first; by default a held-out input."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from attention_numpy.checkpoint import load_run
+        from attention_numpy.live import export_page
+
+        if not self.html:
+            raise ValueError("`--html` must be given: it is the only format")
+        out = self.run / "page.html" if self.out is None else self.out
+        if out.suffix != ".html":
+            raise invalid("out", "end in .html", str(out))
+        export_page(load_run(self.run), out, title=f"A Transformer in NumPy: {self.run.name}", text=self.text)
+        print(out)
+
+
+@dataclass
 class Generate:
     """Continue a text with a run of a language model.
 
@@ -313,6 +345,7 @@ COMMANDS: dict[str, type | Presets] = {
     "evaluate": Evaluate,
     "translate": Translate,
     "generate": Generate,
+    "export": Export,
     "gradcheck": Gradcheck,
     "plot": Plot,
 }
