@@ -264,6 +264,17 @@ def bench(session: nox.Session, name: str) -> None:
 
 
 @nox.session(tags=MAKE)
+@EACH
+def pretrain(session: nox.Session, name: str) -> None:
+    """Train the models that one package ships again, by the recorded recipe and seed."""
+    script = FOLDERS[name] / "scripts" / "pretrain.py"
+    if not script.exists():
+        session.skip(f"{name} ships no model")
+    install(session, FOLDERS[name], *group(FOLDERS[name], "test"))
+    session.run("python", str(script), *[a for a in session.posargs if a not in FOLDERS])
+
+
+@nox.session(tags=MAKE)
 def results(session: nox.Session) -> None:
     """Write RESULTS.md, the tables in READMEs, and the figure of the root README from results/*.json."""
     install(session, FOLDERS["shared"])

@@ -142,6 +142,8 @@ def test_export_writes_a_page_with_the_model_in_it(trained, tmp_path):
     [
         (["translate", "nowhere", "forty two"], "nowhere.config.json: not found"),
         (["plot", "nowhere"], "not found"),
+        (["plot", "pretrained:number-words"], "`run` must be the folder of a run of yours"),
+        (["translate", "pretrained:words", "one"], "one of pretrained:number-words, got 'pretrained:words'"),
         (["export", "nowhere"], "`--html` must be given"),
         (["export", "--html", "nowhere"], "not found"),
         (["export", "--html", "nowhere", "--out", "page.txt"], "`out` must end in .html, got 'page.txt'"),

@@ -8,6 +8,7 @@ import pytest
 from attention_numpy.checkpoint import Run, RunConfig
 from attention_numpy.config import DataConfig, LanguageModelConfig, TrainConfig, TransformerConfig
 from attention_numpy.data import make_task
+from attention_numpy.data.tasks import EOS_ID
 from attention_numpy.data.text import CharTokenizer
 from attention_numpy.language_model import LanguageModel
 from attention_numpy.live import export_page
@@ -78,17 +79,23 @@ def test_the_page_has_the_logits_and_the_attention_of_the_model(chromium, tmp_pa
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_greedy_decoding_and_beam_search_are_those_of_python(chromium, tmp_path, options):
     run, task = random_run(3, **options)
-    export_page(run, tmp_path / "page.html")
-    chromium.open(tmp_path / "page.html")
     different = 0
-    for text in sources(task, 8):
-        outputs = []
-        for beam_size in (1, 3, 5):
-            expected = run.translate(text, beam_size)
-            call = f"decode(beamSearch(encoder.encode(encode({json.dumps(text)})).xs, {beam_size}).ids)"
-            assert chromium.js(call) == expected
-            outputs.append(expected)
-        different += len(set(outputs)) > 1
+    for bias in (-0.5, 0, 0.25, 2):  # of the end: hypotheses end late, or early and at different lengths
+        run.model.generator.bias.data[EOS_ID] = bias
+        export_page(run, tmp_path / "page.html")
+        chromium.open(tmp_path / "page.html")
+        for text in sources(task, 4):
+            outputs = [run.translate(text, beam_size) for beam_size in (1, 3, 5)]
+            code = f"""[1, 3, 5].map(beamSize => {{
+              const found = beamSearch(encoder.encode(encode({json.dumps(text)})).xs, beamSize);
+              const isEnd = (node) => Number(node.score !== undefined);
+              const ends = (node) => node.children.reduce((n, child) => n + ends(child), isEnd(node));
+              return [decode(found.ids), ends(found.root)];
+            }})"""
+            found = chromium.js(code)
+            assert [text for text, _ in found] == outputs
+            assert all(0 < n_finished <= beam for (_, n_finished), beam in zip(found, (1, 3, 5), strict=True))
+            different += len(set(outputs)) > 1
     assert different > 0  # so that beam search is seen to be one
 
 

@@ -13,6 +13,7 @@ import tyro
 
 from attention_numpy._common.cli import Presets, run, say
 from attention_numpy._common.errors import invalid
+from attention_numpy._common.pretrained import check_own_folder, is_pretrained
 from attention_numpy.config import DataConfig, ModelConfig, Norm, TrainConfig
 from attention_numpy.recipes import DEMO, RECIPES
 from attention_numpy.session import PROG, draw, fit, lines_of, summary
@@ -167,7 +168,7 @@ class Evaluate:
     """
 
     run: RunFolder
-    """Run folder."""
+    """Run folder, or `pretrained:number-words`."""
     eval_count: int = 500
     """Held-out examples."""
 
@@ -189,11 +190,11 @@ class Evaluate:
 class Translate:
     """Translate text with a run of an encoder-decoder, one line of output per line of input.
 
-    Example: attention-numpy translate runs/attention-numpy-demo "forty-two"
+    Example: attention-numpy translate pretrained:number-words "forty-two"
     """
 
     run: RunFolder
-    """Run folder."""
+    """Run folder, or `pretrained:number-words`."""
     text: Words = ()
     """Text to translate; `-` or nothing reads lines from stdin."""
     beam_size: int = 1
@@ -221,11 +222,11 @@ class Export:
     """
 
     run: RunFolder
-    """Run folder."""
+    """Run folder, or `pretrained:number-words`."""
     html: bool = False
     """Write the page. It is the only format."""
     out: Path | None = None
-    """HTML file; by default page.html in the run folder."""
+    """HTML file; by default page.html in the run folder, or in the current one for a shipped model."""
     text: str | None = None
     """Text that the page translates first; by default a held-out input."""
 
@@ -235,7 +236,7 @@ class Export:
 
         if not self.html:
             raise ValueError("`--html` must be given: it is the only format")
-        out = self.run / "page.html" if self.out is None else self.out
+        out = self.out or (Path("page.html") if is_pretrained(self.run) else self.run / "page.html")
         if out.suffix != ".html":
             raise invalid("out", "end in .html", str(out))
         export_page(load_run(self.run), out, title=f"A Transformer in NumPy: {self.run.name}", text=self.text)
@@ -335,6 +336,7 @@ class Plot:
         from attention_numpy.checkpoint import load_run
         from attention_numpy.plots import plot_run
 
+        check_own_folder(self.run)
         for path in plot_run(load_run(self.run), self.run, " ".join(self.text) or None):
             print(path)
 
