@@ -2,7 +2,7 @@
 
 from mutation import Mutant
 
-NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training", "live")
+NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training", "page")
 P, G, L, S, A, D, R, T, V = (f"test_{name}.py" for name in NAMES)
 
 MUTANTS = [
@@ -315,10 +315,10 @@ MUTANTS = [
     ),
     # the page
     Mutant(
-        "live.py", '"embedding_scale": math.sqrt(config.d_model)', '"embedding_scale": 1', "embeddings not scaled", V
+        "page.py", '"embedding_scale": math.sqrt(config.d_model)', '"embedding_scale": 1', "embeddings not scaled", V
     ),
-    Mutant("live.js", "if (score > best.score)", "if (score >= -Infinity)", "the last hypothesis wins", V),
-    Mutant("live.js", "      open -= 1;\n", "", "a finished hypothesis frees its place in the beam", V),
+    Mutant("page.js", "if (score > best.score)", "if (score >= -Infinity)", "the last hypothesis wins", V),
+    Mutant("page.js", "      open -= 1;\n", "", "a finished hypothesis frees its place in the beam", V),
     Mutant(
         "_common/live_model.js",
         '"norm2", x, (h) => this.attention("cross_attn"',

@@ -44,8 +44,8 @@ MUTANTS = [
     Mutant("train.py", "self.metrics.truncate(self.state.step)", "pass", "a resumed run logs steps twice", TRAINING),
     Mutant("train.py", "value < state.best_val_loss", "value > state.best_val_loss", "the worst checkpoint is kept as the best", TRAINING),
     Mutant("train.py", "if self.state.best_step in (None, self.state.step):", "if True:", "the last weights replace the best ones", TRAINING),
-    Mutant("live.py", 'zip("qkv", tensor.chunk(3)', 'zip("qvk", tensor.chunk(3)', "the page has keys and values exchanged", "test_live.py"),
-    Mutant("live.js", "Math.floor(context / 2)", "Math.ceil(context / 2) + 1", "the page keeps more than the last half of the context", "test_live.py"),
-    Mutant("_common/live_model.js", "return sum / Math.sqrt(dK);", "return sum / Math.sqrt(q.length);", "the page scales by d_model instead of d_k", "test_live.py"),
-    Mutant("_common/live_model.js", "value < threshold ? -Infinity", "value <= threshold ? -Infinity", "top_k of the page drops the k-th", "test_live.py"),
+    Mutant("page.py", 'zip("qkv", tensor.chunk(3)', 'zip("qvk", tensor.chunk(3)', "the page has keys and values exchanged", "test_page.py"),
+    Mutant("page.js", "Math.floor(context / 2)", "Math.ceil(context / 2) + 1", "the page keeps more than the last half of the context", "test_page.py"),
+    Mutant("_common/live_model.js", "return sum / Math.sqrt(dK);", "return sum / Math.sqrt(q.length);", "the page scales by d_model instead of d_k", "test_page.py"),
+    Mutant("_common/live_model.js", "value < threshold ? -Infinity", "value <= threshold ? -Infinity", "top_k of the page drops the k-th", "test_page.py"),
 ]

@@ -232,7 +232,7 @@ class Export:
 
     def __call__(self) -> None:  # noqa: D102
         from attention_numpy.checkpoint import load_run
-        from attention_numpy.live import export_page
+        from attention_numpy.page import export_page
 
         if not self.html:
             raise ValueError("`--html` must be given: it is the only format")

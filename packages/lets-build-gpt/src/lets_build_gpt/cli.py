@@ -333,7 +333,7 @@ class Export:
     def __call__(self) -> None:
         """Write the page and print its path."""
         from lets_build_gpt.checkpoint import load_run
-        from lets_build_gpt.live import export_page
+        from lets_build_gpt.page import export_page
 
         if not self.html:
             raise ValueError("`--html` must be given: it is the only format")

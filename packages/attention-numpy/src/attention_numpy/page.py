@@ -70,7 +70,7 @@ def export_page(
         "about": f"{model.num_parameters():,} parameters, {layers} with {config.n_heads} heads in encoder and decoder.",
         "text": text,
     }
-    page = live_page("attention_numpy", "live", title, content, page_tensors(model))
+    page = live_page("attention_numpy", "page", title, content, page_tensors(model))
     write_text(path, page)
 
 

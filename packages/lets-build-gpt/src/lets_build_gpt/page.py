@@ -65,7 +65,7 @@ def export_page(
         "about": f"{about} {shape}, a context of {config.context_length} characters.".strip(),
         "prompt": prompt,
     }
-    page = live_page("lets_build_gpt", "live", title, content, page_tensors(model))
+    page = live_page("lets_build_gpt", "page", title, content, page_tensors(model))
     write_text(path, page)
 
 

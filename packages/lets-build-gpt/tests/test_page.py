@@ -6,7 +6,7 @@ import browser
 import pytest
 import torch
 from lets_build_gpt import CharTokenizer, Model
-from lets_build_gpt.live import export_page
+from lets_build_gpt.page import export_page
 
 PROGRAM = browser.installed()
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium (Debian: apt-get install chromium)")

@@ -11,8 +11,8 @@ from attention_numpy.data import make_task
 from attention_numpy.data.tasks import EOS_ID
 from attention_numpy.data.text import CharTokenizer
 from attention_numpy.language_model import LanguageModel
-from attention_numpy.live import export_page
 from attention_numpy.model import Transformer
+from attention_numpy.page import export_page
 
 PROGRAM = browser.installed()
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium (Debian: apt-get install chromium)")
