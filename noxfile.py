@@ -33,6 +33,7 @@ if (ROOT / "shared" / "pyproject.toml").exists():
     FOLDERS = {"shared": ROOT / "shared", **FOLDERS}
 SKIPPED = ROOT / ".nox" / "skipped.txt"  # written by conftest.py, shown and removed by the last session
 EACH = nox.parametrize("name", [nox.param(name, id=name) for name in FOLDERS])
+NO_TESTS = 5  # pytest's exit status where no test is selected
 CI, QUICK, WEEKLY, MAKE = ["ci"], ["ci", "quick"], ["weekly"], ["make"]
 
 nox.needs_version = ">=2025.5.1"
@@ -102,8 +103,12 @@ def shapes_enforced(folder: Path) -> list[str]:
     return ["--jaxtyping-packages=" + ",".join([*(f"{module(folder)}.{part}" for part in parts), "beartype.beartype"])]
 
 
-def run_tests(session: nox.Session, name: str, *options: str) -> None:
-    """Run one package's suite in an environment with no other package of this repository."""
+def run_tests(session: nox.Session, name: str, *, slow: bool = False) -> None:
+    """Run one package's suite in an environment with no other package of this repository.
+
+    slow=True runs the slow tests, of which a package may have none. They compile models, which the check of shape
+    annotations would prevent.
+    """
     only = [a for a in session.posargs if a in FOLDERS]
     if only and name not in only:
         session.skip(f"only {', '.join(only)}")
@@ -111,8 +116,10 @@ def run_tests(session: nox.Session, name: str, *options: str) -> None:
     install(session, folder, *group(ROOT, "test"), *group(folder, "test"))
     rest = [a for a in session.posargs if a not in FOLDERS]
     workers = ["-n", "2", "--dist", "loadfile"]  # two test files at a time
-    command = ["pytest", str(folder / "tests"), *workers, *shapes_enforced(folder), *options, *rest]
-    session.run(*command, env={"DLPAPERS_ALONE": "1", "DLPAPERS_SKIPPED": str(SKIPPED)})
+    selected = ["-m", "slow"] if slow else shapes_enforced(folder)
+    command = ["pytest", str(folder / "tests"), *workers, *selected, *rest]
+    fine = [0, NO_TESTS] if slow else [0]
+    session.run(*command, env={"DLPAPERS_ALONE": "1", "DLPAPERS_SKIPPED": str(SKIPPED)}, success_codes=fine)
 
 
 # ------------------------------------------------------------------------------- ci: every check of a change
@@ -205,7 +212,7 @@ def skipped(session: nox.Session) -> None:
 @EACH
 def slow(session: nox.Session, name: str) -> None:
     """10 min: The tests of one package that are marked slow."""
-    run_tests(session, name, "-m", "slow")
+    run_tests(session, name, slow=True)
 
 
 @nox.session(tags=WEEKLY)
@@ -257,6 +264,17 @@ def bench(session: nox.Session, name: str) -> None:
 
 
 @nox.session(tags=MAKE)
+@EACH
+def pretrain(session: nox.Session, name: str) -> None:
+    """Train the models that one package ships again, by the recorded recipe and seed."""
+    script = FOLDERS[name] / "scripts" / "pretrain.py"
+    if not script.exists():
+        session.skip(f"{name} ships no model")
+    install(session, FOLDERS[name], *group(FOLDERS[name], "test"))
+    session.run("python", str(script), *[a for a in session.posargs if a not in FOLDERS])
+
+
+@nox.session(tags=MAKE)
 def results(session: nox.Session) -> None:
     """Write RESULTS.md, the tables in READMEs, and the figure of the root README from results/*.json."""
     install(session, FOLDERS["shared"])
@@ -266,7 +284,7 @@ def results(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", tags=MAKE)
 def vendor(session: nox.Session) -> None:
-    """Copy shared/vendored/*.py into every package that uses them."""
+    """Copy shared/vendored/ into every package that uses them."""
     session.run(sys.executable, "tools/vendor.py", *session.posargs)
 
 

@@ -24,14 +24,15 @@ def copies() -> dict[Path, bytes]:
             raise ValueError(f"{SOURCE / 'manifest.toml'}: there is no package {package}")
         (init,) = folder.glob("src/*/__init__.py")
         for name in (*ALWAYS, *names):
-            found[init.parent / "_common" / f"{name}.py"] = (SOURCE / f"{name}.py").read_bytes()
+            file = name if "." in name else f"{name}.py"
+            found[init.parent / "_common" / file] = (SOURCE / file).read_bytes()
     return found
 
 
 def differences() -> list[Path]:
     """The copies that are missing or differ from their source, and files that have no source."""
     wanted = copies()
-    present = {*ROOT.glob("shared/src/*/_common/*.py"), *ROOT.glob("packages/*/src/*/_common/*.py")}
+    present = {*ROOT.glob("shared/src/*/_common/*.*"), *ROOT.glob("packages/*/src/*/_common/*.*")}
     wrong = [p for p, content in wanted.items() if not p.is_file() or p.read_bytes() != content]
     return sorted({*wrong, *(present - wanted.keys())})
 

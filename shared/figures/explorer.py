@@ -10,25 +10,25 @@ import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parent / "tests"))
+sys.path.insert(0, str(FOLDER.parent.parent / "tools"))
 
-import helpers_browser  # noqa: E402
+import browser  # noqa: E402
 
 
 def main() -> None:
     """Open the page in both themes and write the screenshots."""
-    program = helpers_browser.installed()
+    program = browser.installed()
     if program is None:
         sys.exit("error: no Chromium (Debian: apt-get install chromium)")
     page = Path("attention.html").resolve()
     with tempfile.TemporaryDirectory() as profile:
-        browser = helpers_browser.Browser(program, Path(profile))
+        chromium = browser.Browser(program, Path(profile))
         size = {"width": 1280, "height": 760, "deviceScaleFactor": 1, "mobile": False}
-        browser.send("Emulation.setDeviceMetricsOverride", **size)
+        chromium.send("Emulation.setDeviceMetricsOverride", **size)
         for theme in ("light", "dark"):
-            browser.open(page, f"#layer=0&head=2&token=9&pinned=1&theme={theme}")
-            browser.picture(FOLDER / f"explorer-{theme}.png")
-        browser.close()
+            chromium.open(page, f"#layer=0&head=2&token=9&pinned=1&theme={theme}")
+            chromium.picture(FOLDER / f"explorer-{theme}.png")
+        chromium.close()
 
 
 if __name__ == "__main__":

@@ -2,18 +2,14 @@
 
 import hashlib
 import io
-import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from dlpapers_shared import data, download
 from dlpapers_shared.data import Entry
 from dlpapers_shared.viz.style import Figure
-
-sys.path.insert(0, str(Path(__file__).parent))  # for helpers_browser
 
 BODY = bytes(range(256)) * 800  # 204,800 bytes: several chunks
 

@@ -4,13 +4,13 @@ import html
 import json
 import re
 
-import helpers_browser
+import browser
 import numpy as np
 import pytest
 from dlpapers_shared import viz
 from dlpapers_shared.viz import attention_html
 
-PROGRAM = helpers_browser.installed()
+PROGRAM = browser.installed()
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium (Debian: apt-get install chromium)")
 
 LAYERS, HEADS = 3, 2
@@ -32,7 +32,7 @@ ATTN = causal(LAYERS, HEADS, N, N)
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    running = helpers_browser.Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
+    running = browser.Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
     yield running
     running.close()
 

@@ -295,46 +295,39 @@ plt.show()
 # %% [markdown]
 # ## Code with shapes
 #
-# Attention and its backward pass as one writes them on paper. The package computes the same in place, on 2-D views, and with a
-# conditional shift in softmax; the next section compares the two.
-
+# The module `textbook` is the whole model as one writes it on paper. A forward function returns its output and what its
+# backward function needs. Compare each line with the derivations above: first attention, then LayerNorm, then one layer of the
+# encoder, whose backward pass is its forward pass from bottom to top.
 
 # %%
-def attention_by_hand(q, k, v, mask):
-    """q: (batch, heads, queries, d_k); k, v: (batch, heads, keys, d_k); mask: (queries, keys)."""
-    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])  # (batch, heads, queries, keys)
-    scores = np.where(mask, scores, -np.inf)
-    e = np.exp(scores - scores.max(-1, keepdims=True))
-    p = e / e.sum(-1, keepdims=True)
-    return p @ v, p  # (batch, heads, queries, d_k), (batch, heads, queries, keys)
+import inspect
+
+from attention_numpy import textbook
 
 
-def attention_backward_by_hand(do, q, k, v, p):
-    """do: (batch, heads, queries, d_k). Returns dq, dk, dv with the shapes of q, k, v."""
-    dv = p.swapaxes(-1, -2) @ do
-    dp = do @ v.swapaxes(-1, -2)
-    ds = p * (dp - (dp * p).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
-    return ds @ k, ds.swapaxes(-1, -2) @ q, dv
+def show(*functions):
+    """Print the source of functions."""
+    print("\n\n".join(inspect.getsource(f) for f in functions))
 
 
-def layer_norm_by_hand(x, gamma, beta, eps=1e-5):
-    """x: (batch, time, d_model); gamma, beta: (d_model,)."""
-    mean, std = x.mean(-1, keepdims=True), np.sqrt(x.var(-1, keepdims=True) + eps)  # (batch, time, 1)
-    x_hat = (x - mean) / std
-    return gamma * x_hat + beta, x_hat, std
+show(textbook.attention, textbook.attention_backward)
 
+# %%
+show(textbook.layer_norm, textbook.layer_norm_backward)
 
-def layer_norm_backward_by_hand(dy, gamma, x_hat, std):
-    """dy: (batch, time, d_model). Returns dx, dgamma, dbeta."""
-    g = dy * gamma
-    dx = (g - g.mean(-1, keepdims=True) - x_hat * (g * x_hat).mean(-1, keepdims=True)) / std
-    return dx, (dy * x_hat).sum((0, 1)), dy.sum((0, 1))
+# %%
+show(textbook.encoder_layer, textbook.encoder_layer_backward)
 
+# %% [markdown]
+# Each function has a fast twin. That of LayerNorm computes means as matmuls and works in place:
+
+# %%
+show(LayerNorm._normalized, LayerNorm.backward)
 
 # %% [markdown]
 # ## Test
 #
-# The package's functions equal those above, and finite differences, forward and backward.
+# The fast twins equal the textbook and finite differences, forward and backward. First attention, head by head, then LayerNorm.
 
 # %%
 from attention_numpy.attention import scaled_dot_product_attention_backward
@@ -344,10 +337,11 @@ mask = causal_mask(4)
 o, p, dropped = scaled_dot_product_attention(q, k, v, mask)
 do = rng.normal(size=o.shape)
 gradients = scaled_dot_product_attention_backward(do, q, k, v, p, dropped)
-by_hand, weights = attention_by_hand(q, k, v, mask)
-assert np.allclose(o, by_hand, atol=1e-13)
-for ours, theirs in zip(gradients, attention_backward_by_hand(do, q, k, v, weights), strict=True):
-    assert np.allclose(ours, theirs, atol=1e-13)
+for head in range(3):
+    expected, saved = textbook.attention(q[:, head], k[:, head], v[:, head], mask)
+    assert np.allclose(o[:, head], expected, atol=1e-13)
+    for ours, theirs in zip(gradients, textbook.attention_backward(do[:, head], saved), strict=True):
+        assert np.allclose(ours[:, head], theirs, atol=1e-13)
 rows = check(
     lambda: float((scaled_dot_product_attention(q, k, v, mask)[0] * do).sum()),
     {name: (array, gradient) for name, array, gradient in zip("QKV", (q, k, v), gradients, strict=True)},
@@ -358,9 +352,9 @@ assert worst(rows) < 1e-7
 layer = LayerNorm(6, **F64)
 layer.weight.data += rng.normal(0, 0.5, 6)
 x, dy = rng.normal(size=(2, 3, 6)), rng.normal(size=(2, 3, 6))
-y, x_hat, std = layer_norm_by_hand(x, layer.weight.data, layer.bias.data)
+y, saved = textbook.layer_norm(x, layer.weight.data, layer.bias.data)
 assert np.allclose(layer.forward(x), y, atol=1e-13)
-dx, dgamma, dbeta = layer_norm_backward_by_hand(dy, layer.weight.data, x_hat, std)
+dx, dgamma, dbeta = textbook.layer_norm_backward(dy, saved)
 assert np.allclose(layer.backward(dy), dx, atol=1e-13)
 assert np.allclose(layer.weight.grad, dgamma)
 assert np.allclose(layer.bias.grad, dbeta)

@@ -2,8 +2,8 @@
 
 from mutation import Mutant
 
-NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training")
-P, G, L, S, A, D, R, T = (f"test_{name}.py" for name in NAMES)
+NAMES = ("parity", "gradients", "layers", "stability", "optim", "generate", "properties", "training", "page")
+P, G, L, S, A, D, R, T, V = (f"test_{name}.py" for name in NAMES)
 
 MUTANTS = [
     # attention
@@ -262,5 +262,68 @@ MUTANTS = [
         "",
         "metrics after the checkpoint kept on resume",
         T,
+    ),
+    # textbook
+    Mutant(
+        "textbook.py",
+        "dx: Array = p * (dp - (dp * p).sum(-1, keepdims=True))",
+        "dx: Array = p * (dp - dp * p)",
+        "textbook: only the diagonal of the softmax Jacobian",
+        "test_textbook.py",
+    ),
+    Mutant(
+        "textbook.py",
+        "scores = q @ k.swapaxes(1, 2) / np.sqrt(q.shape[-1])",
+        "scores = q @ k.swapaxes(1, 2)",
+        "textbook: no scaling by sqrt(d_k)",
+        "test_textbook.py",
+    ),
+    Mutant(
+        "textbook.py",
+        "dx = (d_x_hat - through_mean - through_std) / std",
+        "dx = (d_x_hat - through_mean) / std",
+        "textbook: the standard deviation taken as constant",
+        "test_textbook.py",
+    ),
+    Mutant(
+        "textbook.py",
+        "dmemory += dm\n",
+        "dmemory = dm\n",
+        "textbook: only one decoder layer's gradient reaches the encoder",
+        "test_textbook.py",
+    ),
+    Mutant(
+        "textbook.py",
+        "dx = dsum + dquery + dkeys  # x was query, key and value",
+        "dx = dsum + dquery",
+        "textbook: self-attention without the gradient of its keys",
+        "test_textbook.py",
+    ),
+    Mutant(
+        "textbook.py",
+        "dweight[ids[b, t]] += ",
+        "dweight[ids[b, t]] = ",
+        "textbook: a repeated id counts once",
+        "test_textbook.py",
+    ),
+    Mutant(
+        "textbook.py",
+        "    if not mask.any(-1).all():",
+        "    if False:",
+        "textbook: a row without keys gives NaN",
+        "test_textbook.py",
+    ),
+    # the page
+    Mutant(
+        "page.py", '"embedding_scale": math.sqrt(config.d_model)', '"embedding_scale": 1', "embeddings not scaled", V
+    ),
+    Mutant("page.js", "if (score > best.score)", "if (score >= -Infinity)", "the last hypothesis wins", V),
+    Mutant("page.js", "      open -= 1;\n", "", "a finished hypothesis frees its place in the beam", V),
+    Mutant(
+        "_common/live_model.js",
+        '"norm2", x, (h) => this.attention("cross_attn"',
+        '"norm3", x, (h) => this.attention("cross_attn"',
+        "norms exchanged",
+        V,
     ),
 ]

@@ -128,11 +128,25 @@ def test_gradcheck_prints_every_parameter_and_its_error():
     assert all(float(line.split()[-1]) < 1e-6 for line in lines[1:-1])
 
 
+def test_export_writes_a_page_with_the_model_in_it(trained, tmp_path):
+    folder, _ = trained
+    done = run("export", "--html", "run", "--out", str(tmp_path / "copy.html"), "--text", "abc", cwd=folder)
+    assert done.stdout == f"{tmp_path / 'copy.html'}\n"
+    page = (tmp_path / "copy.html").read_text(encoding="utf-8")
+    assert '"text":"abc"' in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["translate", "nowhere", "forty two"], "nowhere.config.json: not found"),
         (["plot", "nowhere"], "not found"),
+        (["plot", "pretrained:number-words"], "`run` must be the folder of a run of yours"),
+        (["translate", "pretrained:words", "one"], "one of pretrained:number-words, got 'pretrained:words'"),
+        (["export", "nowhere"], "`--html` must be given"),
+        (["export", "--html", "nowhere"], "not found"),
+        (["export", "--html", "nowhere", "--out", "page.txt"], "`out` must end in .html, got 'page.txt'"),
         (["evaluate", "nowhere"], "not found"),
         (["generate", "nowhere", "a"], "not found"),
         (["train", "copy", "--n-heads", "5"], "`n_heads` must divide `d_model` = 64, got 5"),

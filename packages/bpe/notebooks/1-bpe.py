@@ -337,3 +337,54 @@ else:
 # 1. Train with `ties="bytes"` on `corpus`. After how many merges does it diverge from `first`?
 # 2. Which ten tokens of `tok` occur most often in `corpus`, and which never occur? Why can a token never occur?
 # 3. Extend `encode` above by a pattern: split with `Splitter("gpt2")`, encode each pre-token, and compare with `tok`.
+
+# %% [markdown]
+# ## Quiz
+#
+# The folded cell defines the questions. Set each `choice` to a letter and run the cell; it checks and explains your answer.
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
+from bpe._common.optional import require
+
+quiz = require("dlpapers_shared.quiz", "the quiz")
+questions = [
+    quiz.question(
+        "A word is encoded. Several of its pairs have a merge. Which one is applied first?",
+        "The leftmost pair",
+        "The pair that was learned first",
+        "The pair that is most frequent in the text",
+        "The pair that gives the longest token",
+        correct="b",
+        why="Encoding replays the training: the merge with the lowest rank, which was learned first, is applied first. Frequencies count in training only.",
+    ),
+    quiz.question(
+        "A tokenizer was trained on English text only. What happens to Japanese text?",
+        "It raises an error",
+        "Each character becomes an unknown token",
+        "It is encoded with more tokens per character",
+        "It is skipped",
+        correct="c",
+        why="The 256 bytes are tokens, so every text can be encoded. Without merges for its bytes, a Japanese character takes about three tokens.",
+    ),
+    quiz.question(
+        "Two tokenizers have the same merges and the same pattern, but two merges are swapped in order. What can differ?",
+        "Nothing",
+        "The ids only, not the splits",
+        "The ids, and the splits of some words",
+        "The decoded text",
+        correct="c",
+        why="The order decides which merge is applied first, and a merge can remove a pair that another one needs. Decoding still gives the original text.",
+    ),
+]
+
+# %%
+choice = None
+questions[0].answer(choice)
+
+# %%
+choice = None
+questions[1].answer(choice)
+
+# %%
+choice = None
+questions[2].answer(choice)

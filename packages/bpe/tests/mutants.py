@@ -4,6 +4,9 @@ from mutation import Mutant
 
 PARITY = "test_parity.py::test_trained_ranks_give_the_ids_of_tiktoken"
 SPLIT = "test_parity.py::test_a_built_in_pattern_splits_as_that_of_tiktoken"
+ADDED = "test_real_files.py::test_added_tokens_give_the_ids_of_tokenizers"
+STEPS = "test_real_files.py::test_steps_around_bpe_give_the_ids_of_tokenizers"
+OPTIONS = "test_training_options.py"
 POINTS = "test_parity.py::test_splits_of_code_points_whose_class_depends_on_the_unicode_version"
 ALGORITHM = "test_training.py::test_algorithm_1_of_the_paper"
 SPECIAL = "test_special.py"
@@ -132,5 +135,69 @@ MUTANTS = [
         "ids = tuple(self.ranks[t] for t in byte_pair_merge(pretoken.encode(), self.ranks))",
         "a pre-token that is a token is merged instead of looked up",
         "test_formats.py::test_a_vocabulary_that_merges_cannot_express_is_saved_and_exported",
+    ),
+    Mutant(
+        "added_tokens.py", "sorted(tokens, key=len, reverse=True)", "sorted(tokens, key=len)",
+        "of added tokens at one position the shortest is found", ADDED,
+    ),
+    Mutant(
+        "added_tokens.py", "start = len(text[:start].rstrip(_SPACES))", "start = len(text[:start].rstrip())",
+        "lstrip takes control characters that Python counts as spaces", ADDED,
+    ),
+    Mutant(
+        "added_tokens.py", "contents = [normalize(t.content) for t in tokens if t.normalized]",
+        "normalize = str; contents = [t.content for t in tokens if t.normalized]",
+        "added tokens are not normalized", ADDED,
+    ),
+    Mutant(
+        "normalization.py", "part if i % 2 else unicodedata.normalize(form, part)",
+        "unicodedata.normalize(form, part)", "characters are normalized that tokenizers does not know",
+        "test_real_files.py::test_normal_forms_are_those_of_tokenizers",
+    ),
+    Mutant(
+        "pretokenizers.py", 'joins = is_match == before if behavior == "Contiguous" else is_match and not before',
+        "joins = is_match and not before", "adjacent delimiters are not joined", STEPS,
+    ),
+    Mutant(
+        "pretokenizers.py", 'if self.add_prefix_space and not text.startswith(" "):', "if self.add_prefix_space:",
+        "a second space is put before a text that starts with one", STEPS,
+    ),
+    Mutant(
+        "pipeline.py", "return [*self.prefix_ids, *ids, *self.suffix_ids]",
+        "return [*self.suffix_ids, *ids, *self.prefix_ids]", "the template puts the end token first",
+        "test_real_files.py::test_templates_give_the_ids_of_tokenizers",
+    ),
+    Mutant(
+        "formats/huggingface.py", "order = None if formed == sorted(formed) else", "order = None if formed else",
+        "merges are applied in the order of ids", ADDED,
+    ),
+    Mutant(
+        "pattern_syntax.py", 'anchors[character][self.dialect == "tokenizers"]', "anchors[character][0]",
+        "`$` is the end of the text in tokenizers, too", STEPS,
+    ),
+    Mutant(
+        "encoding.py", "for name, _ in steps.special_in(text):", "for name, _ in ():",
+        "disallowed special tokens are encoded as text",
+        "test_real_files.py::test_special_tokens_in_untrusted_text_are_refused_or_text",
+    ),
+    Mutant(
+        "training/merges.py", "corpus.token_length(pair) > longest", "corpus.token_length(pair) >= longest",
+        "max_token_length is exclusive", OPTIONS,
+    ),
+    Mutant(
+        "training/alphabet.py", "key=lambda item: (-item[1], item[0])", "key=lambda item: (item[1], item[0])",
+        "the rarest bytes are kept", OPTIONS,
+    ),
+    Mutant(
+        "training/jsonl.py", 'lines, rest = [*lines, rest], b""', 'rest = b""',
+        "a last line without a line feed is lost", OPTIONS,
+    ),
+    Mutant(
+        "training/corpus.py", "if self.frame is not None:", "if False:", "a .zst file may be cut off", OPTIONS,
+    ),
+    Mutant(
+        "compat/tiktoken.py", "if last and self._is_space(ids[-last]):", "if False:",
+        "spaces before broken UTF-8 stay apart",
+        "test_tiktoken_interface.py::test_broken_utf8_is_encoded_as_in_tiktoken",
     ),
 ]  # fmt: skip

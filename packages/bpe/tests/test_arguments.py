@@ -112,9 +112,11 @@ def test_a_text_is_a_str(tok, wrong, engine):
     for call in calls:
         with pytest.raises(ValueError, match=r"^`text` must be a str, got"):
             call(wrong)
-    for call in (tok.encode_batch, lambda t: bpe.train_from_iterator(t, vocab_size=300, engine=engine)):
-        with pytest.raises(ValueError, match=r"^`texts\[1\]` must be a str, got"):
-            call(["ok", wrong])
+    with pytest.raises(ValueError, match=r"^`texts\[1\]` must be a str, got"):
+        tok.encode_batch(["ok", wrong])
+    if wrong != ["a"]:  # training accepts batches of texts
+        with pytest.raises(ValueError, match=r"^`texts\[1\]` must be a str or a list of str, got"):
+            bpe.train_from_iterator(["ok", wrong], vocab_size=300, engine=engine)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, None, float("nan")], ids=name_of_case)

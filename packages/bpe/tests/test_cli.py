@@ -163,3 +163,27 @@ def test_a_closed_pipe_is_not_an_error(place):
     )  # fmt: skip
     assert done.stdout.startswith("Corpus:")
     assert done.stderr == ""
+
+
+def test_check_compares_a_tokenizer_json_with_tokenizers(place, monkeypatch):
+    good("convert", "t.json", "--to", "huggingface", "--out", "hf", cwd=place)
+    said = good("check", "hf", "--text", "a.txt", "--engine", "python", cwd=place)
+    assert re.fullmatch(r"hf.tokenizer.json: [\d,]+ lines, [\d,]+ ids, no difference; [\d.]+x the speed .*\n", said)
+    for file, text, match in (
+        ("t.json", "a.txt", "`tokenizers` cannot read it"),
+        ("hf", "missing.txt", "missing.txt"),
+        ("hf", os.devnull, "the text must not be empty"),
+    ):
+        done = run("check", file, "--text", text, cwd=place)
+        assert done.returncode == 2
+        assert re.search(match, done.stderr.decode())
+        assert done.stderr.count(b"\n") == 1
+
+    from bpe import compare
+
+    other = bpe.Tokenizer.load(place / "t.json", engine="python")
+    swapped = dict(other.ranks)
+    swapped[b"a"], swapped[b"b"] = swapped[b"b"], swapped[b"a"]
+    monkeypatch.setattr(compare.Tokenizer, "load", lambda *_, **__: bpe.Tokenizer(swapped, engine="python"))
+    with pytest.raises(ValueError, match=r"a.txt, line \d+: id \d+ differs, got \[.*\], `tokenizers` has \["):
+        compare.compare_with_tokenizers(place / "hf", place / "a.txt")

@@ -204,13 +204,15 @@ print(NumbaEncoder({bytes([b]): b for b in range(256)}, "gpt2").encode(b"hi").to
 @pytest.mark.slow
 def test_a_damaged_or_unwritable_cache_folder(tmp_path):
     code = "from bpe.fast.aot import entry_point; print(bool(entry_point('decode')))"
-    first = run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    (tmp_path / "tmp").mkdir()
+    elsewhere = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}  # both without kernels
+    first = run(code, NUMBA_CACHE_DIR=str(tmp_path), **elsewhere)
     assert first.stderr == "compiling the encoder for this machine; this happens once and takes some seconds\n"
-    again = run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    again = run(code, NUMBA_CACHE_DIR=str(tmp_path), **elsewhere)
     assert (again.stdout, again.stderr) == ("True\n", "")
     (kept,) = tmp_path.rglob("*.o")
     kept.write_bytes(kept.read_bytes()[:-9])
-    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).stderr == first.stderr
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path), **elsewhere).stderr == first.stderr
     nowhere = tmp_path / "file"
     nowhere.write_text("no folder can be made here")
-    assert run(code, NUMBA_CACHE_DIR=str(nowhere)).stdout == "True\n"
+    assert run(code, NUMBA_CACHE_DIR=str(nowhere), **elsewhere).stdout == "True\n"

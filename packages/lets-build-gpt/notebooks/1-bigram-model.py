@@ -163,3 +163,54 @@ print(tokenizer.decode(generated[0].tolist()))
 # 1. Count trigrams. How much lower is the training loss, and what happens to the validation loss?
 # 2. Try other values of `smoothing`. Which one has the lowest validation loss?
 # 3. Compute the loss of the best model that ignores the current character. How much does one character of context gain?
+
+# %% [markdown]
+# ## Quiz
+#
+# The folded cell defines the questions. Set each `choice` to a letter and run the cell; it checks and explains your answer.
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
+from lets_build_gpt._common.optional import require
+
+quiz = require("dlpapers_shared.quiz", "the quiz")
+questions = [
+    quiz.question(
+        "What is the loss, in nats, of a model that gives all 65 characters the same probability?",
+        "0",
+        "1 / 65",
+        "ln 65 = 4.17",
+        "log2 65 = 6.02",
+        correct="c",
+        why="Each character has probability 1/65, and -ln(1/65) = ln 65. The other logarithm gives bits.",
+    ),
+    quiz.question(
+        "A pair of the validation split never occurs in the training split. What is the validation loss of the exact counts?",
+        "It leaves this pair out",
+        "It is infinite",
+        "It is ln 65",
+        "It is negative",
+        correct="b",
+        why="The counted probability is 0, and -ln 0 is infinite. One such pair is enough; smoothing avoids it.",
+    ),
+    quiz.question(
+        "Why does gradient descent on the table of logits end at the counted model?",
+        "The gradient is zero where the softmax of each row equals the relative counts",
+        "Both start at zero",
+        "The learning rate is small enough to count",
+        "It does not: it finds a lower training loss",
+        correct="a",
+        why="The gradient of a row is the difference between its softmax and the relative counts, times the frequency of the row. The counted model is the minimum of the training loss.",
+    ),
+]
+
+# %%
+choice = None
+questions[0].answer(choice)
+
+# %%
+choice = None
+questions[1].answer(choice)
+
+# %%
+choice = None
+questions[2].answer(choice)

@@ -60,4 +60,8 @@ MUTANTS = [
     Mutant("generate.py", "excluded.scatter(-1, order, excluded)", "excluded", "top_p excludes by rank instead of by token", GENERATE),
     Mutant("generate.py", "row, g in zip(p, generator, strict=True)", "row, g in zip(p, [generator[0]] * len(p), strict=True)", "all rows share the first generator", GENERATE),
     Mutant("commands/usage.py", "self.seed + i", "self.seed", "all samples have the same seed", GENERATE),
+    Mutant("page.py", 'zip("qkv", tensor.chunk(3)', 'zip("qvk", tensor.chunk(3)', "the page has keys and values exchanged", "test_page.py"),
+    Mutant("page.js", "Math.floor(context / 2)", "Math.ceil(context / 2) + 1", "the page keeps more than the last half of the context", "test_page.py"),
+    Mutant("_common/live_model.js", "return sum / Math.sqrt(dK);", "return sum / Math.sqrt(q.length);", "the page scales by d_model instead of d_k", "test_page.py"),
+    Mutant("_common/live_model.js", "value < threshold ? -Infinity", "value <= threshold ? -Infinity", "top_k of the page drops the k-th", "test_page.py"),
 ]

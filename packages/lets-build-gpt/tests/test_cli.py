@@ -172,6 +172,15 @@ def test_plot_draws_several_runs(trained):
     assert b"<svg" in (folder / "losses.svg").read_bytes()
 
 
+def test_export_writes_a_page_with_the_model_in_it(trained):
+    folder, _ = trained
+    done = run("export", "--html", "run", "--out", "gpt.html", "--prompt", "to", cwd=folder)
+    assert done.stdout == b"gpt.html\n"
+    page = (folder / "gpt.html").read_text(encoding="utf-8")
+    assert '"prompt":"to"' in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -202,6 +211,10 @@ def test_plot_draws_several_runs(trained):
         (["plot", "run", "--out", "text.txt"], "`out` must end in .png, .svg, .pdf"),
         (["plot"], "`runs` must name at least one run folder"),
         (["plot", "nothing"], "metrics.jsonl: not found"),
+        (["export", "run"], "`--html` must be given"),
+        (["export", "--html", "nothing"], "nothing/config.json: not found"),
+        (["export", "--html", "run", "--out", "text.txt"], "`out` must end in .html"),
+        (["export", "--html", "run", "--prompt", "€"], "`prompt` must use only the 17 characters"),
         (["bigram", "--text", "short.txt"], "at least 11 characters"),
         (["demo", "--out", "run"], "holds a run"),
         (["demo", "--steps", "0"], "`steps` must be"),

@@ -25,16 +25,18 @@ INTEGERS = [
     (ModelConfig, "context_length"), (ModelConfig, "d_model"), (ModelConfig, "n_heads"), (ModelConfig, "n_layers"),
     (ModelConfig, "vocab_size"), (TrainConfig, "batch_size"), (TrainConfig, "steps"), (TrainConfig, "eval_every"),
     (TrainConfig, "checkpoint_every"), (TrainConfig, "num_threads"), (TrainConfig, "sample_tokens"),
-    (TrainConfig, "seed"), (OptimConfig, "warmup_steps"),
+    (TrainConfig, "seed"), (OptimConfig, "warmup_steps"), (ModelConfig, "d_ff"),
 ]  # fmt: skip
 FRACTIONS = [
     (ModelConfig, "dropout"), (ModelConfig, "attention_dropout"), (OptimConfig, "momentum"), (OptimConfig, "beta2"),
 ]  # fmt: skip
-POSITIVE = [(OptimConfig, "lr"), (OptimConfig, "muon_lr")]
+POSITIVE = [(OptimConfig, "lr"), (OptimConfig, "muon_lr"), (ModelConfig, "logit_cap")]
 NOT_NEGATIVE = [(OptimConfig, "weight_decay"), (OptimConfig, "grad_clip")]
 OTHERS = [
     (ModelConfig, "activation"), (ModelConfig, "bias"), (ModelConfig, "tie_embeddings"), (OptimConfig, "optimizer"),
-    (TrainConfig, "dtype"), (TrainConfig, "device"), (TrainConfig, "compile"),
+    (TrainConfig, "dtype"), (TrainConfig, "device"), (TrainConfig, "compile"), (ModelConfig, "attention"),
+    (ModelConfig, "residual"), (ModelConfig, "norm_type"), (ModelConfig, "positions"), (ModelConfig, "qk_norm"),
+    (ModelConfig, "value_embeddings"), (ModelConfig, "x0_skip"), (ModelConfig, "zero_init"),
 ]  # fmt: skip
 NOT_NUMBERS = st.sampled_from(["3", b"3", True, [1], math.nan, math.inf, -math.inf, 1j])
 
@@ -57,7 +59,7 @@ def test_fractions_refuse_everything_else(field, value):
 
 
 @given(st.sampled_from(POSITIVE), NOT_NUMBERS | st.floats(max_value=0))
-def test_learning_rates_refuse_everything_else(field, value):
+def test_positive_numbers_refuse_everything_else(field, value):
     check_refused(*field, value)
 
 

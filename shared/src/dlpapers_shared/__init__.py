@@ -1,4 +1,4 @@
-"""Shared utilities of the dlpapers repository: datasets by name, figures, and a benchmark timer."""
+"""Shared utilities of the dlpapers repository: datasets, figures, a benchmark timer, checks, quizzes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlpapers_shared import data, timing, viz
+    from dlpapers_shared import check, data, quiz, timing, viz
 
     __version__: str
 
-__all__ = ["data", "timing", "viz"]
+__all__ = ["check", "data", "quiz", "timing", "viz"]
 
-_EXPORTS = {"data": "dlpapers_shared.data", "timing": "dlpapers_shared.timing", "viz": "dlpapers_shared.viz"}
+_EXPORTS = {name: f"dlpapers_shared.{name}" for name in __all__}
 
 
 def __getattr__(name: str) -> Any:

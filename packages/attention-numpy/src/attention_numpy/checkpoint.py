@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from attention_numpy._common.atomic import read_json_object, write_json
+from attention_numpy._common.pretrained import find_run
 from attention_numpy._common.run_folder import CONFIG, TOKENIZER, TRAINING_STATE, WEIGHTS
 from attention_numpy.config import DataConfig, LanguageModelConfig, TrainConfig, TransformerConfig, config_from_json
 from attention_numpy.data import BOS_ID, EOS_ID, CharTokenizer, Task, task_of
@@ -177,12 +179,12 @@ class Run:
         return self.tokenizer.decode(output)
 
 
-def load_run(folder: Path) -> Run:
-    """Return the run in a folder, its model in evaluation mode.
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Return the run in a folder, or the shipped model `pretrained:NAME`, its model in evaluation mode.
 
     Raises: ValueError that names the file if one is missing, damaged, or belongs to another run.
     """
-    folder = Path(folder)
+    folder = find_run(folder, "attention_numpy")
     config = read_config(folder)
     tokenizer = read_tokenizer(folder, config)
     model = build_model(config.model, config.train.seed)

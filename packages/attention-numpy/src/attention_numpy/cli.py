@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from attention_numpy._common.cli import Presets, run, say
+from attention_numpy._common.errors import invalid
+from attention_numpy._common.pretrained import check_own_folder, is_pretrained
 from attention_numpy.config import DataConfig, ModelConfig, Norm, TrainConfig
 from attention_numpy.recipes import DEMO, RECIPES
 from attention_numpy.session import PROG, draw, fit, lines_of, summary
@@ -166,7 +168,7 @@ class Evaluate:
     """
 
     run: RunFolder
-    """Run folder."""
+    """Run folder, or `pretrained:number-words`."""
     eval_count: int = 500
     """Held-out examples."""
 
@@ -188,11 +190,11 @@ class Evaluate:
 class Translate:
     """Translate text with a run of an encoder-decoder, one line of output per line of input.
 
-    Example: attention-numpy translate runs/attention-numpy-demo "forty-two"
+    Example: attention-numpy translate pretrained:number-words "forty-two"
     """
 
     run: RunFolder
-    """Run folder."""
+    """Run folder, or `pretrained:number-words`."""
     text: Words = ()
     """Text to translate; `-` or nothing reads lines from stdin."""
     beam_size: int = 1
@@ -208,6 +210,37 @@ class Translate:
             raise ValueError(f"{self.run}: holds a language model, which does not translate. Use `{PROG} generate`")
         for line in lines_of(self.text):
             print(loaded.translate(line, self.beam_size), flush=True)
+
+
+@dataclass
+class Export:
+    """Write one HTML file with a trained encoder-decoder in it, which translates in a browser with no network.
+
+    The page shows the cross-attention, the probabilities of each token, and the hypotheses of a beam search.
+
+    Example: attention-numpy export runs/attention-numpy-demo --html --out numbers.html
+    """
+
+    run: RunFolder
+    """Run folder, or `pretrained:number-words`."""
+    html: bool = False
+    """Write the page. It is the only format."""
+    out: Path | None = None
+    """HTML file; by default page.html in the run folder, or in the current one for a shipped model."""
+    text: str | None = None
+    """Text that the page translates first; by default a held-out input."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from attention_numpy.checkpoint import load_run
+        from attention_numpy.page import export_page
+
+        if not self.html:
+            raise ValueError("`--html` must be given: it is the only format")
+        out = self.out or (Path("page.html") if is_pretrained(self.run) else self.run / "page.html")
+        if out.suffix != ".html":
+            raise invalid("out", "end in .html", str(out))
+        export_page(load_run(self.run), out, title=f"A Transformer in NumPy: {self.run.name}", text=self.text)
+        print(out)
 
 
 @dataclass
@@ -303,6 +336,7 @@ class Plot:
         from attention_numpy.checkpoint import load_run
         from attention_numpy.plots import plot_run
 
+        check_own_folder(self.run)
         for path in plot_run(load_run(self.run), self.run, " ".join(self.text) or None):
             print(path)
 
@@ -313,6 +347,7 @@ COMMANDS: dict[str, type | Presets] = {
     "evaluate": Evaluate,
     "translate": Translate,
     "generate": Generate,
+    "export": Export,
     "gradcheck": Gradcheck,
     "plot": Plot,
 }

@@ -17,13 +17,18 @@ import numpy as np
 from attention_numpy._common.atomic import write_bytes
 from attention_numpy.module import Array
 
-DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "I64": np.dtype("<i8"),
+}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays atomically. Raises: ValueError for a dtype other than float32, float64 and int64."""
+    """Write named arrays atomically. Raises: ValueError for a dtype other than float16, float32, float64 and int64."""
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     start, parts = 0, []
     for name, array in arrays.items():
@@ -58,7 +63,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         if sum(array.nbytes for array in arrays.values()) != len(body):
             raise ValueError("its header does not account for every byte")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a safetensors file of float32, float64 or int64 arrays ({error})") from None
+        raise ValueError(
+            f"{path}: not a safetensors file of float16, float32, float64 or int64 arrays ({error})"
+        ) from None
     return arrays, metadata
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bpe.byte_unicode import bytes_to_unicode
     from bpe.decoding import StreamDecoder
-    from bpe.encoding import Encoded
     from bpe.errors import FormatError, UnknownTokenError
     from bpe.hub import get_encoding
+    from bpe.offsets import Encoded
     from bpe.pretokenize import PATTERNS
     from bpe.special import Trusted, Untrusted
     from bpe.token_file import encode_file
@@ -38,7 +38,7 @@ _EXPORTS = {
     **dict.fromkeys(("Trusted", "Untrusted"), "bpe.special"),
     **dict.fromkeys(("FormatError", "UnknownTokenError"), "bpe.errors"),
     "Tokenizer": "bpe.tokenizer",
-    "Encoded": "bpe.encoding",
+    "Encoded": "bpe.offsets",
     "get_encoding": "bpe.hub",
     "StreamDecoder": "bpe.decoding",
     "encode_file": "bpe.token_file",

@@ -66,6 +66,15 @@ def repair_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def repaired(text: str) -> str:
+    """Return the text itself if UTF-8 can encode it, else with `repair_surrogates`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return repair_surrogates(text)
+    return text
+
+
 def not_a_text(text: object) -> ValueError:
     """Return the error for a text of another type than str."""
     return invalid("text", "be a str", text)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from bpe._common.cli import Presets, run, say
+from bpe.cli_checks import Check, Demo, Warm
 from bpe.command_helpers import (
     STREAM,
     Engine,
@@ -36,7 +37,7 @@ class Train:
     """
 
     files: Files = ()
-    """Text files, also .gz and .zst; - is stdin."""
+    """Text files, also .gz and .zst; - is stdin. Of .jsonl files, each line holds a text."""
     vocab_size: int = 1024
     """Number of ids: 256 bytes, merges and special tokens together."""
     out: Path = Path("tokenizer.json")
@@ -49,8 +50,14 @@ class Train:
     """Names such as <|endoftext|>. They get the last ids and are cut out of the texts."""
     min_frequency: int = 1
     """Pairs that occur less often are not merged."""
+    max_token_length: int | None = None
+    """Longest token in bytes that a merge may form."""
+    limit_alphabet: int | None = None
+    """Number of distinct bytes, the most frequent ones, that take part in merges."""
     counts: tuple[Path, ...] = ()
     """Files of counts instead of texts, in the order of the corpus."""
+    jsonl_field: str = "text"
+    """Key of the text in the lines of .jsonl files."""
     workers: int = 1
     """Number of processes that count."""
     engine: Engine = "auto"
@@ -72,13 +79,19 @@ class Train:
             "ties": self.ties,
             "special_tokens": self.special_tokens,
             "min_frequency": self.min_frequency,
+            "max_token_length": self.max_token_length,
+            "limit_alphabet": self.limit_alphabet,
             "engine": self.engine,
         }
         with progress_bars() as progress:
             if self.counts:
                 tokenizer = train_from_counts(sum_of_counts(self.counts), progress=progress, **options)
             else:
-                options |= {"pattern": parse_pattern(self.pattern), "workers": self.workers}
+                options |= {
+                    "pattern": parse_pattern(self.pattern),
+                    "workers": self.workers,
+                    "jsonl_field": self.jsonl_field,
+                }
                 tokenizer = train(self.files, progress=progress, **options)
         with output(self.out) as path:
             tokenizer.save(path)
@@ -94,13 +107,15 @@ class Count:
     """
 
     files: Files = ()
-    """UTF-8 text files, also .gz and .zst; - is stdin."""
+    """UTF-8 text files, also .gz and .zst; - is stdin. Of .jsonl files, each line holds a text."""
     out: Path
     """File of counts to write; - is stdout."""
     pattern: str = "gpt2"
     """Pattern that splits text before merging: gpt2, cl100k, o200k, a regular expression, or none for no split."""
     special_tokens: tuple[str, ...] = ()
     """Names that are cut out of the texts."""
+    jsonl_field: str = "text"
+    """Key of the text in the lines of .jsonl files."""
     workers: int = 1
     """Number of processes that count."""
     engine: Engine = "auto"
@@ -122,6 +137,7 @@ class Count:
                 parse_pattern(self.pattern),
                 self.special_tokens,
                 workers=self.workers,
+                jsonl_field=self.jsonl_field,
                 compiled=choose_engine(self.engine, kernel="count") == "numba",
                 progress=lambda done, total: progress("count", done, total),
             )
@@ -294,45 +310,6 @@ class Convert:
         print(*tokenizer.export(self.out, self.to), sep="\n")
 
 
-@dataclass
-class Demo:
-    """Train on Python's own documentation and show merges, tokens and compression; no network, a few seconds.
-
-    Example: bpe demo --vocab-size 2048
-    """
-
-    vocab_size: int = 1024
-    """Number of ids: 256 bytes and merges together."""
-    engine: Engine = "auto"
-    """Engine; auto is numba where it is installed."""
-    text: str = "Python's documentation, 1,024 tokens: naïve → tokenized!"
-    """Text that is shown as tokens at the end."""
-
-    def __call__(self) -> None:
-        """Run the demo and print each step."""
-        from bpe.demo import demo
-
-        for line in demo(self.vocab_size, self.engine, self.text, color=use_color()):
-            print(line)
-
-
-@dataclass
-class Warm:
-    """Compile the kernels of the numba engine ahead of time, such as while building a container image.
-
-    Example: bpe warm
-    """
-
-    def __call__(self) -> None:
-        """Compile, and print the files."""
-        from bpe.engines.choice import choose_engine
-        from bpe.fast.aot import warm_up
-
-        choose_engine("numba")  # raises if it is not installed
-        for path in warm_up():
-            print(path or "compiled, but no folder can store the result: set NUMBA_CACHE_DIR")
-
-
 COMMANDS: dict[str, type | Presets] = {
     "train": Train,
     "encode": Encode,
@@ -340,6 +317,7 @@ COMMANDS: dict[str, type | Presets] = {
     "count": Count,
     "inspect": Inspect,
     "convert": Convert,
+    "check": Check,
     "demo": Demo,
     "warm": Warm,
 }

@@ -28,12 +28,15 @@ class Decoding:
     """Ordinary token -> id. A lower id is merged earlier."""
     special_tokens: dict[str, int]
     """Special token -> id."""
+    added_tokens: dict[str, int]
+    """Added token -> id, those that are not special: found in every text (see `bpe.added_tokens`)."""
     _engine: Engine
 
     @lazy_property
     def _token_of(self) -> dict[int, bytes]:
         ordinary = {i: token for token, i in self.ranks.items()}
-        return ordinary | {i: name.encode() for name, i in self.special_tokens.items()}
+        names = {**self.special_tokens, **self.added_tokens}
+        return {i: name.encode() for name, i in names.items()} | ordinary
 
     def decode_bytes(self, ids: IdSequence) -> bytes:
         """Return the bytes of ids. Raises: UnknownTokenError for an id that is not in the vocabulary."""

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bpe import special
 from bpe._common.errors import check_fraction, check_integer, invalid
-from bpe.arguments import check_texts, not_a_text, repair_surrogates
+from bpe.arguments import check_texts, not_a_text, repair_surrogates, repaired
 from bpe.engines.base import Engine
+from bpe.engines.pipeline import PipelineEngine
 from bpe.errors import UnknownTokenError
 from bpe.lazy import lazy_property
 from bpe.merge import Generator, merge_with_dropout
+from bpe.offsets import Encoded, offsets_of
 from bpe.pretokenize import PATTERNS, Splitter, safe_cut_text
 from bpe.special import AllowedSpecial, DisallowedSpecial, Trusted, Untrusted
 
 if TYPE_CHECKING:
     import re
 
-    from numpy.typing import NDArray
-
     from bpe.engines.base import Ids
+    from bpe.pipeline import Pipeline
 
 NO_SPECIAL: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Ids of a text and the part of the text that each covers. All lists have one entry per id."""
-
-    ids: list[int]
-    byte_spans: list[tuple[int, int]]
-    """Start and end of each id in the UTF-8 bytes of the text."""
-    char_spans: list[tuple[int, int]]
-    """Start and end in characters. An id that holds part of a character spans the whole character."""
 
 
 class Encoding:
@@ -49,7 +38,9 @@ class Encoding:
     ranks: dict[bytes, int]
     special_tokens: dict[str, int]
     special_tokens_set: AbstractSet[str]
+    added_tokens: dict[str, int]
     pattern: str | None
+    pipeline: Pipeline | None
     _engine: Engine
     _any_special: re.Pattern[str] | None
 
@@ -88,6 +79,8 @@ class Encoding:
         """
         if not isinstance(text, str):
             raise not_a_text(text)
+        if self._steps is not None:
+            return self._encode_in_steps(text, allowed_special, disallowed_special)
         if self._any_special is None or (
             not allowed_special and disallowed_special == "all" and not self._any_special.search(text)
         ):
@@ -102,6 +95,41 @@ class Encoding:
             else:
                 ids += self.encode_ordinary(part)
         return ids
+
+    def encode_with_template(
+        self,
+        text: str,
+        *,
+        allowed_special: AllowedSpecial = NO_SPECIAL,
+        disallowed_special: DisallowedSpecial = "all",
+    ) -> list[int]:
+        """Return the ids of a text with those that the file's template adds, such as a start and an end token.
+
+        Equal to `tokenizers` with `add_special_tokens=True`. A tokenizer without a template adds nothing.
+        """
+        ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
+        return ids if self.pipeline is None else self.pipeline.with_template(ids)
+
+    @property
+    def _steps(self) -> Pipeline | None:
+        """The pipeline, if it changes how texts are encoded."""
+        return None if self.pipeline is None or self.pipeline.is_plain else self.pipeline
+
+    def _encode_in_steps(
+        self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
+    ) -> list[int]:
+        """Return the ids of a text with the pipeline, which also finds the special tokens."""
+        steps, engine = self._steps, self._engine
+        assert steps is not None
+        assert isinstance(engine, PipelineEngine)
+        text = repaired(text)
+        allowed, disallowed = special.names_in_use(self.special_tokens_set, allowed_special, disallowed_special)
+        if disallowed:
+            for name, _ in steps.special_in(text):
+                if name in disallowed:
+                    raise special.not_allowed(name, text.find(name))
+            special.allowed_in(text, NO_SPECIAL, NO_SPECIAL, disallowed - self.special_tokens_set)
+        return engine.encode_allowed(text, allowed)
 
     def encode_to_numpy(
         self,
@@ -164,6 +192,10 @@ class Encoding:
         self, texts: Sequence[str], allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
     ) -> bool:
         """Return whether an allowed special token is in a text. Raises: ValueError if a disallowed one is."""
+        if self._steps is not None:  # `encode` finds them, after these texts were checked
+            for text in texts:
+                self._encode_in_steps(text, allowed_special, disallowed_special)
+            return True
         found = False
         for text in texts:
             allowed = special.allowed_in(text, self.special_tokens_set, allowed_special, disallowed_special)
@@ -193,6 +225,8 @@ class Encoding:
         try:
             return self._engine.encode(data.decode())
         except UnicodeDecodeError:
+            if self._steps is not None:
+                raise invalid("data", "be UTF-8 for a tokenizer with normalizers or added tokens", data) from None
             pretokens = self._splitter(data.decode("utf-8", "surrogateescape"))
             return self._engine.encode_pretokens([p.encode("utf-8", "surrogateescape") for p in pretokens])
 
@@ -206,7 +240,8 @@ class Encoding:
         is_text = isinstance(text_or_bytes, str)
         token = text_or_bytes.encode("utf-8", "surrogatepass") if isinstance(text_or_bytes, str) else text_or_bytes
         name = text_or_bytes if is_text else token.decode("utf-8", "replace")
-        found = self.ranks.get(token, self.special_tokens.get(str(name)))
+        names = {**self.added_tokens, **self.special_tokens}
+        found = self.ranks.get(token, names.get(str(name)))
         if found is None:
             raise UnknownTokenError(f"`text_or_bytes` must be one token of the vocabulary, got {text_or_bytes!r}")
         return found
@@ -220,18 +255,10 @@ class Encoding:
     ) -> Encoded:
         """Return ids with the span of bytes and of characters that each covers."""
         ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
-        repaired = text if _is_utf8(text) else repair_surrogates(text)
-        data = np.frombuffer(repaired.encode(), np.uint8)
-        lengths = [len(token) for token in self.decode_tokens_bytes(ids)]  # type: ignore[attr-defined]
-        ends = np.cumsum(lengths, dtype=np.int64)
-        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if ids else ends
-        character = np.cumsum((data & 0xC0) != 0x80) - 1  # of each byte
-        first, last = character[starts], character[ends - 1] + 1
-        if repaired is not text:  # a surrogate pair is two characters of `text` and one of `repaired`
-            widths = _widths(text)
-            offsets = np.concatenate([[0], np.cumsum(widths)])
-            first, last = offsets[first], offsets[last]
-        return Encoded(ids, _spans(starts, ends), _spans(first, last))
+        tokens: list[bytes] = self.decode_tokens_bytes(ids)  # type: ignore[attr-defined]
+        if self._steps is not None and b"".join(tokens) != repaired(text).encode():
+            raise ValueError("`text` must not be changed by the tokenizer's normalizers for offsets, got one that is")
+        return offsets_of(text, ids, tokens)
 
     def count(self, text: str) -> int:
         """Return the number of ids of `encode_ordinary(text)`, without building them."""
@@ -249,7 +276,7 @@ class Encoding:
         if not isinstance(text, str):
             raise not_a_text(text)
         check_integer("limit", limit, 0)
-        if self.pattern not in PATTERNS:  # where another pattern can be cut is unknown
+        if self.chunk_pattern not in PATTERNS:  # where another pattern can be cut is unknown
             return self.encode_ordinary(text)[:limit]
         ids: list[int] = []
         start = 0
@@ -263,6 +290,11 @@ class Encoding:
             start = stop
         return ids[:limit]
 
+    @property
+    def chunk_pattern(self) -> str | None:
+        """The pattern that says where a long text can be cut; None if nothing but the whole text gives the same ids."""
+        return self.pattern if self._steps is None else None
+
     @staticmethod
     def _cut_after(text: str, start: int, step: int) -> int:
         return safe_cut_text(text, start + 1, start + step) if start + step < len(text) else len(text)
@@ -275,32 +307,12 @@ class Encoding:
         if not isinstance(text, str):
             raise not_a_text(text)
         check_fraction("dropout", dropout, one=True)
-        pretokens = self._splitter(text if _is_utf8(text) else repair_surrogates(text))
+        if self._steps is not None:
+            raise ValueError("`encode_with_dropout` must be used with a tokenizer without normalizers and added tokens")
+        pretokens = self._splitter(repaired(text))
         words = (pretoken.encode() for pretoken in pretokens)
         return [self.ranks[t] for word in words for t in merge_with_dropout(word, self.ranks, dropout, generator)]
 
     @lazy_property
     def _splitter(self) -> Splitter:
         return Splitter(self.pattern)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _widths(text: str) -> list[int]:
-    """Return how many characters of `text` each character of `repair_surrogates(text)` stands for."""
-    widths, i = [], 0
-    while i < len(text):
-        pair = 0xD800 <= ord(text[i]) < 0xDC00 and i + 1 < len(text) and 0xDC00 <= ord(text[i + 1]) < 0xE000
-        widths.append(2 if pair else 1)
-        i += widths[-1]
-    return widths
-
-
-def _spans(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))

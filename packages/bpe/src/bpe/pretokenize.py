@@ -10,6 +10,7 @@ patterns follow tiktoken's Unicode 16.0, whatever `regex` is installed (see `bpe
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from mmap import mmap
@@ -19,6 +20,7 @@ import regex
 
 from bpe import unicode_classes as uc
 from bpe._common.errors import invalid
+from bpe.pattern_syntax import translate
 
 PATTERNS = {
     "gpt2": r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
@@ -92,25 +94,31 @@ def check_pattern(pattern: str | None) -> str | None:
             "pattern", f"be one of {known}, or a regular expression", pattern, f"As a regular expression: (?:{pattern})"
         )
     try:
-        regex.compile(pattern)
+        regex.compile(translate(pattern, "tiktoken"))
     except regex.error as error:
         raise invalid("pattern", f"be a valid regular expression ({error})", pattern) from None
     return pattern
 
 
-# For other patterns: characters that are not ASCII, because such a pattern may mention any ASCII character
-_FOREIGN_STAND_INS = {uc.OTHER: "¡", uc.UPPER: "À", uc.LOWER: "þ", uc.CASELESS: "ª", uc.MARK: "\u0301", uc.NUMBER: "²"}
+# For other patterns: characters that are not ASCII, because such a pattern may mention any ASCII character. What
+# Unicode 16.0 does not assign becomes a noncharacter, which no version assigns.
+_FOREIGN_STAND_INS = {
+    uc.OTHER: "\ufdd0",
+    uc.UPPER: "À",
+    uc.LOWER: "þ",
+    uc.CASELESS: "ª",
+    uc.MARK: "\u0301",
+    uc.NUMBER: "²",
+}
 _FOREIGN_STAND_INS |= {uc.SPACE: "\u3000"}
-_CLASS_ESCAPES = re.compile(r"\\p\{(\w+)\}|\\([sSrnt'-])")
 
 
-def uses_known_classes_only(pattern: str) -> bool:
-    """Return whether a pattern consists of ASCII and of Unicode classes that `bpe.unicode_classes` can tell apart."""
-    rest = _CLASS_ESCAPES.sub("", pattern)
-    names = {match[1] for match in _CLASS_ESCAPES.finditer(pattern) if match[1]}
-    if "\\" in rest or not rest.isascii() or not names <= {"L", "N", "M", "Lu", "Lt", "Ll", "Lm", "Lo"}:
-        return False
-    return ("Lu" in names) == ("Lt" in names) and ("Lm" in names) == ("Lo" in names)
+def corrector_of(pattern: str) -> Corrector | None:
+    """Return what makes a translated pattern independent of the Unicode version of `regex`.
+
+    A pattern that names characters beyond ASCII would not find them in the corrected text, so it gets none.
+    """
+    return Corrector(foreign=True) if pattern.isascii() else None
 
 
 @cache
@@ -127,10 +135,31 @@ def _corrections(*, foreign: bool = False) -> dict[int, str]:
     return {int(c): stand_ins[int(right[c])] for c in wrong}
 
 
+@dataclass(frozen=True)
+class Corrector:
+    """Replace the characters that the installed `regex` classifies differently.
+
+    The result has the same length, and the patterns match it as they should match the text. foreign: for patterns other
+    than the built-in ones.
+    """
+
+    foreign: bool
+
+    def __call__(self, text: str) -> str:
+        """Return the text to match."""
+        if text.isascii():
+            return text
+        stand_ins = _corrections(foreign=self.foreign)
+        if not stand_ins.keys().isdisjoint(map(ord, set(text))):
+            return text.translate(stand_ins)
+        return text
+
+
 class Splitter:
     """Split text into pre-tokens by a built-in pattern, your own regular expression, or not at all (None).
 
-    Text that your pattern does not match is kept: it forms pre-tokens of its own.
+    Text that your pattern does not match is kept: it forms pre-tokens of its own. `\\w`, `\\d`, `\\b` and `$` mean what
+    they mean in tiktoken (see `bpe.pattern_syntax`).
 
     >>> Splitter("gpt2")("Hello world's  end")
     ['Hello', ' world', "'s", ' ', ' end']
@@ -140,19 +169,20 @@ class Splitter:
         """Compile the pattern. Raises: ValueError for what is not a pattern (see `check_pattern`)."""
         pattern = check_pattern(pattern)
         self.name = name_of(pattern)
-        text = PATTERNS[self.name] if self.name is not None else pattern
-        self._pattern = None if text is None else regex.compile(text)
-        self._corrected = self.name is not None or (text is not None and uses_known_classes_only(text))
+        if pattern is None:
+            self._pattern, self._corrected = None, None
+        elif self.name is not None:
+            self._pattern, self._corrected = regex.compile(PATTERNS[self.name]), Corrector(foreign=False)
+        else:
+            text = translate(pattern, "tiktoken")
+            self._pattern = regex.compile(text)
+            self._corrected = corrector_of(text)
 
     def __call__(self, text: str) -> list[str]:
         """Return the pre-tokens of a text. They concatenate to the text."""
         if self._pattern is None:
             return [text] if text else []
-        matched = text
-        if self._corrected and not text.isascii():
-            stand_ins = _corrections(foreign=self.name is None)
-            if not stand_ins.keys().isdisjoint(map(ord, set(text))):
-                matched = text.translate(stand_ins)  # the same offsets
+        matched = self._corrected(text) if self._corrected is not None else text
         if self.name is None:
             return self._with_gaps(self._pattern, text, matched)
         if matched is not text:

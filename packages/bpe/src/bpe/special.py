@@ -46,15 +46,28 @@ def allowed_in(
 
     Raises: ValueError if the text holds a disallowed one.
     """
+    allowed, disallowed = names_in_use(known, allowed_special, disallowed_special)
+    if disallowed and (match := finder(disallowed).search(text)):
+        raise not_allowed(match.group(), match.start())
+    return allowed
+
+
+def names_in_use(
+    known: AbstractSet[str], allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the special tokens that are allowed, and the names that a text must not hold."""
     allowed = known if allowed_special == "all" else _names("allowed_special", allowed_special)
     disallowed = known - allowed if disallowed_special == "all" else _names("disallowed_special", disallowed_special)
-    if disallowed and (match := finder(frozenset(disallowed)).search(text)):
-        name = match.group()
-        raise ValueError(
-            f"`text` must not hold the disallowed special token {name!r}, got it at character {match.start()}. Pass "
-            f"allowed_special={{{name!r}}} to encode it as its id, or disallowed_special=() as ordinary text"
-        )
-    return frozenset(allowed & known)
+    return frozenset(allowed & known), frozenset(disallowed)
+
+
+def not_allowed(name: str, position: int) -> ValueError:
+    """Return the error for a disallowed special token. position: -1 if only the normalized text holds it."""
+    where = f"at character {position}" if position >= 0 else "once normalized"
+    return ValueError(
+        f"`text` must not hold the disallowed special token {name!r}, got it {where}. Pass "
+        f"allowed_special={{{name!r}}} to encode it as its id, or disallowed_special=() as ordinary text"
+    )
 
 
 def _names(argument: str, value: Collection[str]) -> AbstractSet[str]:

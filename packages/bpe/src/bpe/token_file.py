@@ -67,7 +67,7 @@ def _encoded(
     chunk_bytes: int | None,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Ids]:
-    parts = chunks(path, tokenizer.pattern, tokenizer.special_tokens, chunk_bytes)
+    parts = chunks(path, tokenizer.chunk_pattern, tokenizer.special_tokens, chunk_bytes)
     while group := list(islice(parts, num_threads)):
         texts = [part.read() for part in group]
         try:
@@ -91,6 +91,8 @@ def fingerprint(tokenizer: Tokenizer) -> str:
     digest = hashlib.sha256(repr((tokenizer.pattern, sorted(tokenizer.special_tokens.items()))).encode())
     for token, i in sorted(tokenizer.ranks.items(), key=lambda item: item[1]):
         digest.update(b"%d %d " % (i, len(token)) + token)
+    if tokenizer.pipeline is not None:
+        digest.update(repr(tokenizer.pipeline).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
 
 

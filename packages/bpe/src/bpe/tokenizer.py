@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bpe import special
-from bpe._common.errors import invalid, is_integer
+from bpe._common.errors import check_choice, invalid, is_integer
 from bpe.decoding import Decoding
-from bpe.encoding import Encoded, Encoding
-from bpe.engines.base import Engine, EngineName
+from bpe.encoding import Encoding
+from bpe.engines.base import ENGINES, Engine, EngineName
 from bpe.engines.choice import choose_engine, compiled_available, make_engine
+from bpe.engines.pipeline import PipelineEngine
 from bpe.errors import UnknownTokenError
 from bpe.lazy import lazy_property
+from bpe.offsets import Encoded
+from bpe.pipeline import Pipeline
 from bpe.pretokenize import check_pattern
 from bpe.vocabulary import RAW_BYTE_ORDER, check_ranks, merges_of, ranks_of
 
@@ -64,9 +67,15 @@ class Tokenizer(Encoding, Decoding):
         pattern: str | None,
         special_tokens: Mapping[str, int],
         engine: EngineName,
+        pipeline: Pipeline | None = None,
+        model_max_length: int | None = None,
     ) -> None:
         """Set the attributes, which are read-only from then on."""
+        added = () if pipeline is None else pipeline.added_tokens
         self.__dict__.update(
+            pipeline=pipeline,
+            model_max_length=model_max_length,
+            added_tokens={token.content: token.id for token in added if not token.special},
             ranks=ranks,
             pattern=pattern,
             special_tokens=dict(special_tokens),
@@ -78,6 +87,8 @@ class Tokenizer(Encoding, Decoding):
 
     engine: Literal["python", "numba"]
     """The engine in use."""
+    model_max_length: int | None
+    """Longest input of the model in tokens, if its file states it; `encode` cuts nothing."""
     _requested_engine: EngineName
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -86,7 +97,13 @@ class Tokenizer(Encoding, Decoding):
 
     @lazy_property
     def _engine(self) -> Engine:
-        engine = make_engine(self._requested_engine, self.ranks, self.pattern)
+        steps = self._steps
+        if steps is None:
+            engine = make_engine(self._requested_engine, self.ranks, self.pattern)
+        else:
+            ranks = self.ranks if steps.merge_order is None else steps.merge_order
+            split = None if steps.pre_tokenizers is None else steps.pretokenize
+            engine = PipelineEngine(make_engine(self._requested_engine, ranks, self.pattern, split), steps, self.ranks)
         self.__dict__["engine"] = engine.name  # python, if numba was requested by `auto` and does not work
         return engine
 
@@ -125,7 +142,10 @@ class Tokenizer(Encoding, Decoding):
         from bpe.formats import load
 
         found = load(Path(path), pattern=pattern, special_tokens=special_tokens)
-        return cls(found.ranks, pattern=found.pattern, special_tokens=found.special_tokens, engine=engine)
+        check_choice("engine", engine, ENGINES)
+        tokenizer = object.__new__(cls)  # the formats check what __init__ checks
+        tokenizer._set(found.ranks, found.pattern, found.special_tokens, engine, found.pipeline, found.model_max_length)
+        return tokenizer
 
     def save(self, path: str | Path) -> None:
         """Write one `.json` file in the native format."""
@@ -154,18 +174,25 @@ class Tokenizer(Encoding, Decoding):
             if self.special_tokens.get(name, i) != i:
                 raise invalid(f"special_tokens[{name!r}]", f"keep its id {self.special_tokens[name]}", i)
         both = {**self.special_tokens, **new}
-        check_ranks(self.ranks, both)
+        pipeline = None if self.pipeline is None else self.pipeline.with_special_tokens(new)
+        taken = {**both, **self.added_tokens}
+        check_ranks(self.ranks, {name: i for name, i in taken.items() if name in new or i not in self._ordinary_ids})
         other = object.__new__(type(self))  # shares the vocabulary and the engine, which __init__ would build again
-        other._set(self.ranks, self.pattern, both, self._requested_engine)
-        other.__dict__.update(_engine=self._engine, engine=self.engine)
+        other._set(self.ranks, self.pattern, both, self._requested_engine, pipeline, self.model_max_length)
+        if other._steps is None:
+            other.__dict__.update(_engine=self._engine, engine=self.engine)
         return other
+
+    @lazy_property
+    def _ordinary_ids(self) -> frozenset[int]:
+        return frozenset(self.ranks.values())
 
     # ------------------------------------------------------------------------------- the vocabulary
 
     @lazy_property
     def n_vocab(self) -> int:
         """The highest id plus one."""
-        return max(max(self.ranks.values()), *self.special_tokens.values(), 0) + 1
+        return max(max(self.ranks.values()), *self.special_tokens.values(), *self.added_tokens.values(), 0) + 1
 
     @property
     def vocab_size(self) -> int:
@@ -192,16 +219,23 @@ class Tokenizer(Encoding, Decoding):
 
     @lazy_property
     def merges(self) -> list[tuple[int, int]]:
-        """The pair of ids that forms each token, in the order of ids."""
-        return merges_of(self.ranks)
+        """The pair of ids that forms each token, in the order of training, which is as a rule that of the ids."""
+        order = None if self.pipeline is None else self.pipeline.merge_order
+        if order is None:
+            return merges_of(self.ranks)
+        id_of = {rank: self.ranks[token] for token, rank in order.items()}
+        return [(id_of[a], id_of[b]) for a, b in merges_of(order)]
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
-        return f"<bpe.Tokenizer: {self.n_vocab:,} ids, pattern {self.pattern!r}, engine {self.engine}>"
+        steps = self._steps
+        split = f"pattern {self.pattern!r}" if steps is None or steps.pre_tokenizers is None else "several splits"
+        return f"<bpe.Tokenizer: {self.n_vocab:,} ids, {split}, engine {self.engine}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the vocabulary and the settings; the engine is built again where it is needed."""
-        return _unpickled, (type(self), self.ranks, self.pattern, self.special_tokens, self._requested_engine)
+        state = self.ranks, self.pattern, self.special_tokens, self._requested_engine
+        return _unpickled, (type(self), *state, self.pipeline, self.model_max_length)
 
 
 def _unpickled(
@@ -210,8 +244,10 @@ def _unpickled(
     pattern: str | None,
     special_tokens: dict[str, int],
     engine: EngineName,
+    pipeline: Pipeline | None,
+    model_max_length: int | None,
 ) -> Tokenizer:
     tokenizer = object.__new__(kind)  # its parts were checked when it was built
     available = engine if compiled_available() else "python"  # another machine may lack numba
-    tokenizer._set(ranks, pattern, special_tokens, available)
+    tokenizer._set(ranks, pattern, special_tokens, available, pipeline, model_max_length)
     return tokenizer

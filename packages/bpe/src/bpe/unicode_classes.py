@@ -156,7 +156,12 @@ RANGES = {
 
 def ranges(character_class: int) -> Iterator[range]:
     """Yield the code points of a class as ranges, in ascending order."""
-    for part in RANGES[character_class].split():
+    return code_points(RANGES[character_class])
+
+
+def code_points(spans: str) -> Iterator[range]:
+    """Yield the ranges that a text such as `41-5a aa 100-136/2` lists: hexadecimal, first-last/step."""
+    for part in spans.split():
         span, _, step = part.partition("/")
         first, _, last = span.partition("-")
         yield range(int(first, 16), int(last or first, 16) + 1, int(step or 1))

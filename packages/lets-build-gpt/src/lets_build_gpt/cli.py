@@ -14,7 +14,7 @@ from lets_build_gpt._common.errors import MissingDependencyError, check_integer
 from lets_build_gpt._common.interrupt import TrainingInterrupted
 from lets_build_gpt._common.progress import Progress
 from lets_build_gpt._common.run_folder import LOSS_CURVE
-from lets_build_gpt.commands.usage import Evaluate, Generate, Plot, read_text_option
+from lets_build_gpt.commands.usage import Evaluate, Export, Generate, Plot, read_text_option
 from lets_build_gpt.config import ModelConfig, OptimConfig, TrainConfig
 from lets_build_gpt.recipes import DEFAULT_RECIPE, DEMO, RECIPES
 
@@ -214,6 +214,7 @@ COMMANDS: dict[str, type | Presets] = {
     "evaluate": Evaluate,
     "generate": Generate,
     "plot": Plot,
+    "export": Export,
 }
 
 

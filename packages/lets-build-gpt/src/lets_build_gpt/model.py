@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, cast, overload
+from typing import Literal, NamedTuple, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -66,12 +66,22 @@ class Model(nn.Module):
         bias: bool = True,
         tie_embeddings: bool = False,
         attention_dropout: float | None = None,
-        **parts: Any,
+        *,
+        d_ff: int | None = None,
+        attention: Literal["softmax", "mean"] = "softmax",
+        residual: bool = True,
+        norm_type: Literal["layer", "rms", "none"] = "layer",
+        positions: Literal["learned", "rope"] = "learned",
+        qk_norm: bool = False,
+        value_embeddings: bool = False,
+        x0_skip: bool = False,
+        zero_init: bool = False,
+        logit_cap: float | None = None,
     ) -> None:
         super().__init__()
         config = self.config = ModelConfig(
             context_length, d_model, h, n_layers, n_vocab, dropout, attention_dropout, activation, bias, tie_embeddings,
-            **parts,
+            d_ff, attention, residual, norm_type, positions, qk_norm, value_embeddings, x0_skip, zero_init, logit_cap,
         )  # fmt: skip
         self.token_embedding = nn.Embedding(n_vocab, d_model)
         self.position_embedding: nn.Embedding | None = None

@@ -212,7 +212,7 @@ def run_training(
         say(f"{out}: already finished at step {trainer.steps_done:,}; add {again}")
         return trainer
     size = trainer.model.num_parameters()
-    say(f"{device}, {dtype_name(dtype)}; {size:,} parameters; {config.steps:,} steps; {out}")
+    say(f"Training on {device}, {dtype_name(dtype)}: {size:,} parameters, {config.steps:,} steps, run folder {out}.")
     with Progress(config.steps, initial=trainer.steps_done) as progress:
         finished = trainer.fit(out, progress)
     if finished and is_installed("matplotlib"):

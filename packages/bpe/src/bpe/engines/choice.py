@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from bpe._common.errors import check_choice
@@ -51,20 +51,25 @@ def choose_engine(engine: str, *, kernel: str | None = None) -> Literal["python"
     return "numba" if installed else "python"
 
 
-def make_engine(engine: EngineName, ranks: Mapping[bytes, int], pattern: str | None) -> Engine:
-    """Build an engine for a vocabulary (token -> id) and a pattern.
+def make_engine(
+    engine: EngineName,
+    ranks: Mapping[bytes, int],
+    pattern: str | None,
+    split: Callable[[str], list[str]] | None = None,
+) -> Engine:
+    """Build an engine for a vocabulary (token -> id) and a pattern. split: used instead of the pattern.
 
     `auto` falls back to the python engine, with one warning, where the compiled engine does not work.
     """
     if choose_engine(engine) == "numba":
         try:
-            return NumbaEngine(ranks, pattern)
+            return NumbaEngine(ranks, pattern, split)
         except (CompilationError, UnsupportedVocabularyError) as error:
             if engine == "numba":
                 raise
             if isinstance(error, CompilationError):
                 _warn(error)
-    return PythonEngine(ranks, pattern)
+    return PythonEngine(ranks, pattern, split)
 
 
 def _warn(error: Exception) -> None:

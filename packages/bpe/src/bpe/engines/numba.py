@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,10 +20,12 @@ class NumbaEngine:
 
     name: Literal["numba"] = "numba"
 
-    def __init__(self, ranks: Mapping[bytes, int], pattern: str | None) -> None:
-        """Build the engine. ranks: token -> id, where a lower id is merged earlier."""
-        built_in = pattern is None or pattern in PATTERNS
-        self._split = None if built_in else Splitter(pattern)
+    def __init__(
+        self, ranks: Mapping[bytes, int], pattern: str | None, split: Callable[[str], list[str]] | None = None
+    ) -> None:
+        """Build the engine. ranks: token -> id, where a lower id is merged earlier. split: instead of the pattern."""
+        built_in = split is None and (pattern is None or pattern in PATTERNS)
+        self._split = None if built_in else split or Splitter(pattern)
         self._encoder = NumbaEncoder(dict(ranks), pattern if built_in else None)
 
     def encode(self, text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,10 +47,12 @@ class PythonEngine:
 
     name: Literal["python"] = "python"
 
-    def __init__(self, ranks: Mapping[bytes, int], pattern: str | None) -> None:
-        """Build the engine. ranks: token -> id, where a lower id is merged earlier."""
+    def __init__(
+        self, ranks: Mapping[bytes, int], pattern: str | None, split: Callable[[str], list[str]] | None = None
+    ) -> None:
+        """Build the engine. ranks: token -> id, where a lower id is merged earlier. split: instead of the pattern."""
         self.ranks = ranks
-        self.split = Splitter(pattern)
+        self.split = Splitter(pattern) if split is None else split
         self._ids_of = _Cache(ranks, MAX_CACHED_PRETOKENS)
         self._bytes_of = {i: token for token, i in ranks.items()}
 

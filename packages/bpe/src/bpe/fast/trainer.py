@@ -22,6 +22,7 @@ def train(
     ties: str = "first",
     min_frequency: int = 1,
     progress: Callable[[int], None] | None = None,
+    max_token_length: int | None = None,
 ) -> list[tuple[int, int]]:
     """Return the merges as pairs of ids: bytes are 0 to 255, merge k creates id 256 + k. Fewer if no pair is left.
 
@@ -31,6 +32,7 @@ def train(
         ties: which of several most frequent pairs is merged: `first` in the corpus, smallest `ids`, greatest `bytes`.
         min_frequency: pairs that occur less often are not merged.
         progress: called with the number of merges done.
+        max_token_length: longest token in bytes that a merge may form; None for no limit.
 
     >>> train({b"aaabdaaabac": 1}, 3)
     [(97, 97), (256, 97), (257, 98)]
@@ -38,6 +40,7 @@ def train(
     check_choice("ties", ties, RULES)
     check_integer("min_frequency", min_frequency, 1)
     tables = _TrainingTables(counts, num_merges)
+    tables.state[layout.LONGEST_TOKEN] = 2**32 if max_token_length is None else min(max_token_length, 2**32)
     done = 0
     while done < num_merges:
         until = min(done + MERGES_PER_STEP, num_merges)

@@ -47,9 +47,14 @@ def load(
         raise FormatError(f"{path}: states the pattern {found.pattern!r}, not {pattern!r}")
     else:
         found.pattern = pattern
-    found.special_tokens |= special_tokens or {}
     try:
-        check_ranks(found.ranks, found.special_tokens)
+        if found.pipeline is None:
+            found.special_tokens |= special_tokens or {}
+            check_ranks(found.ranks, found.special_tokens)
+        elif special_tokens:
+            found.pipeline = found.pipeline.with_special_tokens(special_tokens)
+            found.special_tokens |= special_tokens
+            huggingface.check_ids(found.ranks, found.pipeline)
         found.pattern = check_pattern(found.pattern)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None

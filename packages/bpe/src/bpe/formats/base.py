@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bpe._common import atomic
 from bpe.errors import FormatError
+
+if TYPE_CHECKING:
+    from bpe.pipeline import Pipeline
 
 
 @dataclass
@@ -22,6 +25,10 @@ class Vocabulary:
     """Special token -> id."""
     states_pattern: bool = True
     """Whether the file says which pattern its vocabulary needs."""
+    pipeline: Pipeline | None = None
+    """What else happens to a text, for a `tokenizer.json` that states more than a pattern and special tokens."""
+    model_max_length: int | None = None
+    """Longest input of the model in tokens, if the file states it. Nothing is cut."""
 
 
 def read_text(path: Path) -> str:

@@ -28,6 +28,10 @@ LOOKS_SPECIAL = re.compile(r"<[^<>]+>|\[[A-Z]+\d*\]")
 
 def export(tokenizer: Tokenizer, folder: Path, names: tuple[str, str] = OPENAI) -> list[Path]:
     """Write the two files. Raises: FormatError unless the pattern is GPT-2's, which they imply."""
+    if tokenizer.pipeline is not None:
+        raise FormatError(
+            f"{names[0]} and {names[1]} cannot express the added tokens, steps or template of {tokenizer!r}"
+        )
     if tokenizer.pattern != "gpt2":
         raise FormatError(f"`pattern` must be gpt2 for {names[0]} and {names[1]}, got {tokenizer.pattern!r}")
     merges = "#version: 0.2\n" + "".join(line + "\n" for line in merge_lines(tokenizer))

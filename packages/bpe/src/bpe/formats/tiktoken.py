@@ -52,6 +52,8 @@ def parse(data: bytes, path: Path) -> dict[bytes, int]:
 def export(tokenizer: Tokenizer, folder: Path) -> list[Path]:
     """Write tokenizer.tiktoken, and tokenizer.tiktoken.json with the pattern and the special tokens."""
     pattern = tokenizer.pattern
+    if tokenizer.pipeline is not None:
+        raise FormatError(f"a .tiktoken file cannot express the added tokens, steps or template of {tokenizer!r}")
     settings = {
         "pat_str": PATTERNS.get(pattern, pattern) if pattern else None,
         "special_tokens": dict(tokenizer.special_tokens),

@@ -46,6 +46,10 @@ class Span:
             data = file.read(self.stop - self.start)
         return _decoded(data, self.path, self.start)
 
+    def texts(self) -> list[str]:
+        """Return the text as a list."""
+        return [self.read()]
+
     def __len__(self) -> int:
         """Return the size in bytes."""
         return self.stop - self.start
@@ -62,6 +66,10 @@ class Chunk:
     def read(self) -> str:
         """Return the text. Raises: ValueError that names the stream and the byte that is not UTF-8."""
         return _decoded(self.data, self.path, self.start)
+
+    def texts(self) -> list[str]:
+        """Return the text as a list."""
+        return [self.read()]
 
     def __len__(self) -> int:
         """Return the size in bytes."""
@@ -133,10 +141,10 @@ def spans(
 def _streamed(path: Path, pattern: str | None, special_tokens: Collection[str], size: int) -> Iterator[Chunk]:
     names = _names_with_space(special_tokens)
     margin = max(map(len, names), default=1)  # bytes after a cut that tell whether a special token is cut through
-    with _open(path) as file:
+    with open_stream(path) as file:
         data, start, ended = b"", 0, False
         while not ended:
-            block = _read(file, size, path)
+            block = read_block(file, size, path)
             ended = not block
             data += block
             if ended or pattern not in PATTERNS or len(data) < size + margin:
@@ -150,7 +158,7 @@ def _streamed(path: Path, pattern: str | None, special_tokens: Collection[str], 
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
+def open_stream(path: Path) -> Iterator[IO[bytes]]:
     """Open a stream, decompress it if it starts like gzip or Zstandard, and close it at the end, but not stdin."""
     with ExitStack() as stack:
         if path == STDIN:
@@ -163,18 +171,46 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         if start.startswith(GZIP):
             raw = stack.enter_context(gzip.open(raw, "rb"))
         elif start == ZSTD:
-            raw = stack.enter_context(_zstd().open(raw, "rb"))
+            raw = _zstd_stream(raw, stack)
         yield raw
 
 
-def _zstd() -> Any:
+def _zstd_stream(raw: Any, stack: ExitStack) -> Any:
     try:
-        return importlib.import_module("compression.zstd")  # Python 3.14
+        zstd: Any = importlib.import_module("compression.zstd")  # Python 3.14
     except ImportError:
-        return require("zstandard", "reading .zst files")
+        return _ZstdStream(raw, require("zstandard", "reading .zst files"))
+    return stack.enter_context(zstd.open(raw, "rb"))
 
 
-def _read(file: IO[bytes], size: int, path: Path) -> bytes:
+class _ZstdStream:
+    """Read Zstandard frames with the library `zstandard`, whose own reader accepts a file that is cut off."""
+
+    def __init__(self, raw: Any, zstandard: Any) -> None:
+        self.raw, self.zstandard = raw, zstandard
+        self.frame: Any = None  # what decompresses the current frame
+        self.ready = b""
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, and none only at the end. Raises: EOFError if the file is cut off."""
+        while not self.ready:
+            block = self.raw.read(1 << 16)
+            if not block:
+                if self.frame is not None:
+                    raise EOFError("ended before the end of the Zstandard frame")
+                return b""
+            while block:
+                self.frame = self.frame or self.zstandard.ZstdDecompressor().decompressobj()
+                self.ready += self.frame.decompress(block)
+                block = self.frame.unused_data
+                if self.frame.eof:
+                    self.frame = None
+        data, self.ready = self.ready[:size], self.ready[size:]
+        return data
+
+
+def read_block(file: IO[bytes], size: int, path: Path) -> bytes:
+    """Read up to `size` bytes. Raises: ValueError for a damaged compressed file."""
     try:
         return file.read(size)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -22,6 +22,7 @@ import numpy as np
 from bpe import special
 from bpe._common.atomic import atomic_write
 from bpe._common.errors import check_integer, invalid
+from bpe.arguments import check_texts
 from bpe.byte_unicode import from_printable, to_printable
 from bpe.errors import FormatError
 from bpe.fast import PretokenCounter
@@ -29,6 +30,7 @@ from bpe.formats.base import read_text
 from bpe.lazy import lazy_property
 from bpe.pretokenize import PATTERNS, Splitter, check_pattern
 from bpe.training.corpus import Chunk, Span, check_paths, chunks, total_bytes
+from bpe.training.jsonl import Documents, documents, is_jsonl
 
 if TYPE_CHECKING:
     from bpe.fast.counter import PretokenArrays
@@ -133,13 +135,13 @@ class PretokenCounts:
 
 
 def count_texts(
-    texts: Iterable[str],
+    texts: Iterable[str | Sequence[str]],
     pattern: str | None,
     special_tokens: Sequence[str] = (),
     *,
     compiled: bool = False,
 ) -> PretokenCounts:
-    """Count the pre-tokens of texts. No pre-token spans two texts; special tokens are cut out.
+    """Count the pre-tokens of texts, or of batches of texts. No pre-token spans two texts; special tokens are cut out.
 
     compiled: use the compiled engine, which knows the built-in patterns; the counts are the same.
     """
@@ -165,13 +167,16 @@ def count_texts(
         raise ValueError(f"`texts` must not hold lone surrogates, got {character}, which UTF-8 cannot encode") from None
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def _checked(texts: Iterable[str | Sequence[str]]) -> Iterator[str]:
     if isinstance(texts, str | bytes | bytearray | Mapping):
         raise invalid("texts", "be a list or an iterator of str", texts)
     for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise invalid(f"texts[{i}]", "be a str", text)
-        yield text
+        if isinstance(text, str):
+            yield text
+        elif isinstance(text, list | tuple):
+            yield from check_texts(text, f"texts[{i}]")
+        else:
+            raise invalid(f"texts[{i}]", "be a str or a list of str", text)
 
 
 def count_files(
@@ -182,11 +187,13 @@ def count_files(
     workers: int = 1,
     compiled: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
+    jsonl_field: str = "text",
 ) -> PretokenCounts:
     """Count the pre-tokens of UTF-8 files (also .gz, .zst, pipes, "-") in `workers` processes.
 
     The result does not depend on `workers`. With several, the calling script needs `if __name__ == "__main__":`.
-    progress: called with the bytes done and their total, which is None for streams.
+    progress: called with the bytes done and their total, which is None for streams. jsonl_field: the key of the text in
+    .jsonl files.
     """
     check_integer("workers", workers, 1)
     pattern = check_pattern(pattern)
@@ -195,24 +202,28 @@ def count_files(
     total = total_bytes(paths)
     done = 0
 
-    def report(part: Span | Chunk) -> None:
+    def report(part: Span | Chunk | Documents) -> None:
         nonlocal done
         done += len(part)
         if progress is not None:
             progress(done, total)
 
-    parts = (part for path in paths for part in chunks(path, pattern, names))
+    parts: Iterator[Span | Chunk | Documents] = (
+        part
+        for path in paths
+        for part in (documents(path, jsonl_field) if is_jsonl(path) else chunks(path, pattern, names))
+    )
     if workers == 1:
 
         def texts() -> Iterator[str]:
             for part in parts:
-                yield part.read()
+                yield from part.texts()
                 report(part)
 
         return count_texts(texts(), pattern, names, compiled=compiled)
     job = partial(count_part, pattern=pattern, special_tokens=tuple(names), compiled=compiled)
     counts = PretokenCounts(pattern, special_tokens=names)
-    waiting: deque[tuple[Span | Chunk, Future[PretokenCounts]]] = deque()
+    waiting: deque[tuple[Span | Chunk | Documents, Future[PretokenCounts]]] = deque()
     # spawned, not forked: the calling process may run threads
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
 
@@ -231,10 +242,10 @@ def count_files(
 
 
 def count_part(
-    part: Span | Chunk, pattern: str | None, special_tokens: Sequence[str] = (), *, compiled: bool = False
+    part: Span | Chunk | Documents, pattern: str | None, special_tokens: Sequence[str] = (), *, compiled: bool = False
 ) -> PretokenCounts:
     """Count one part of a file, as a worker does."""
-    return count_texts([part.read()], pattern, special_tokens, compiled=compiled)
+    return count_texts(part.texts(), pattern, special_tokens, compiled=compiled)
 
 
 def with_ids(counts: PretokenCounts, id_of: bytes) -> PretokenCounts:

@@ -32,6 +32,7 @@ def learn_merges(
     ties: Ties = "first",
     min_frequency: int = 1,
     progress: Callable[[int], None] | None = None,
+    max_token_length: int | None = None,
 ) -> list[Pair]:
     """Return the merges as pairs of ids: bytes are 0 to 255, merge k creates id 256 + k. Fewer if no pair is left.
 
@@ -42,6 +43,7 @@ def learn_merges(
             the smallest `ids`; the one whose `bytes` are greatest, comparing the left token first.
         min_frequency: pairs that occur less often are not merged.
         progress: called with the number of merges done.
+        max_token_length: longest token in bytes that a merge may form; None for no limit.
 
     >>> learn_merges({b"aaabdaaabac": 1}, 3)
     [(97, 97), (256, 97), (257, 98)]
@@ -49,6 +51,7 @@ def learn_merges(
     check_choice("ties", ties, TIES)
     check_integer("min_frequency", min_frequency, 1)
     corpus = _Corpus(counts)
+    longest = float("inf") if max_token_length is None else max_token_length
     key = _tie_key(ties, corpus)
     heap = [(-count, key(pair), pair) for pair, count in corpus.count_of.items()]
     heapq.heapify(heap)
@@ -56,7 +59,7 @@ def learn_merges(
     while len(merges) < num_merges and heap:
         negative, tie, pair = heap[0]
         count = corpus.count_of.get(pair, 0)
-        if count < min_frequency or count <= 0:
+        if count < min_frequency or count <= 0 or corpus.token_length(pair) > longest:
             heapq.heappop(heap)
             continue
         current_tie = key(pair) if ties == "first" else tie
@@ -116,6 +119,10 @@ class _Corpus:
             i += 1
         self.first_valid[pair] = i
         return positions[i]
+
+    def token_length(self, pair: Pair) -> int:
+        """Return the length in bytes of the token that a pair forms."""
+        return len(self.tokens[pair[0]]) + len(self.tokens[pair[1]])
 
     def merge(self, pair: Pair) -> set[Pair]:
         """Merge the pair wherever it occurs, from left to right. Returns the pairs that this creates."""

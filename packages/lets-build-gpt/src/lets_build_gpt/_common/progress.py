@@ -46,7 +46,8 @@ class Progress:
         elif self.shown and time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = time.monotonic()
             done = f"{count:,}" if self.total is None else f"{count:,} of {self.total:,}"
-            self.message(f"{done} {self.unit}s  " + "  ".join(f"{key} {value}" for key, value in values.items()))
+            unit = self.unit if done == "1" else f"{self.unit}s"
+            self.message(f"{done} {unit}  " + "  ".join(f"{key} {value}" for key, value in values.items()))
         self.count = count
 
     def message(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands that use a trained run: evaluate, generate, plot. PyTorch is imported inside the commands."""
+"""The commands that use a trained run: evaluate, generate, plot, export. PyTorch is imported inside the commands."""
 
 from __future__ import annotations
 
@@ -168,6 +168,41 @@ class Plot:
             raise invalid("runs", "name at least one run folder", [])
         out = self.out or (self.runs[0] if len(self.runs) == 1 else Path()) / LOSS_CURVE
         plot_loss(self.runs, out)
+        print(out)
+
+
+@dataclass
+class Export:
+    """Write one HTML file with a trained model in it, which writes in a browser with no network.
+
+    The page shows the text, the probabilities of the next character, and the attention of every head.
+
+    Example: lets-build-gpt export runs/book --html --out book.html
+    """
+
+    run: RunArgument
+    """Run folder."""
+    html: bool = False
+    """Write the page. It is the only format."""
+    out: Path | None = None
+    """HTML file; by default page.html in the run folder."""
+    prompt: str | None = None
+    """Text in the page's prompt; by default a line break."""
+    last: bool = False
+    """Use the weights of the last checkpoint instead of those with the lowest validation loss."""
+
+    def __call__(self) -> None:
+        """Write the page and print its path."""
+        from lets_build_gpt.checkpoint import load_run
+        from lets_build_gpt.page import export_page
+
+        if not self.html:
+            raise ValueError("`--html` must be given: it is the only format")
+        out = self.run / "page.html" if self.out is None else self.out
+        if out.suffix != ".html":
+            raise invalid("out", "end in .html", str(out))
+        model, tokenizer = load_run(self.run, last=self.last)
+        export_page(model, tokenizer, out, title=f"A GPT in your browser: {self.run.name}", prompt=self.prompt)
         print(out)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from bpe.fast.kernels.tables import NONE, int64, jit, uint64
-from bpe.fast.struct_layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, NEXT, PAIRS, WAITING
+from bpe.fast.struct_layout import BYTES, COUNT, FIRST, KEY, LAST, LEAST, LONGEST_TOKEN, NEXT, PAIRS, WAITING
 
 
 @jit
@@ -62,7 +62,10 @@ def compare_bytes(tables: Any, one: Any, other: Any) -> int:
 
 @jit
 def push_pair(tables: Any, pair: int, rule: int) -> None:
-    """Push a pair with its current values."""
+    """Push a pair with its current values, unless its token would be too long."""
+    key = tables.pairs[pair << 2 | KEY]
+    if tables.length[key >> uint64(32)] + tables.length[key & uint64(NONE)] > tables.state[LONGEST_TOKEN]:
+        return
     count, tie = tables.pairs[pair << 2 | COUNT], tie_of(tables, pair, rule)
     heap_count, heap_tie, heap_pair = tables.heap_count, tables.heap_tie, tables.heap_pair
     hole = int64(tables.state[WAITING])

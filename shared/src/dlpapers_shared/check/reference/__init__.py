@@ -1,0 +1,1 @@
+"""References in NumPy whose switches reproduce common mistakes. They accept complex numbers; see `engine.gradients`."""

@@ -1,0 +1,1 @@
+"""One file per subject: the reference, its common mistakes, and the check."""
