@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from learn_skeleton import Sources, filled, is_stub, must_span, replaced, skeleton, span_of
-from learn_stages import ROOT, LearnError, Stage, Target, stages_of
+from learn_stages import ROOT, LearnError, Stage, Target, kept_helpers, stages_of
 
 
 def module_of(package: Path) -> Path:
@@ -43,7 +43,7 @@ class Track:
         original = module_of(self.package)
         self.module = self.folder / "src" / original.name
         self.original = sources_in(original)
-        self.skeleton, self.left_out = skeleton(self.original, self.stages)
+        self.skeleton, self.left_out = skeleton(self.original, self.stages, kept_helpers(self.package))
 
     def create(self) -> bool:
         """Write the files that are not there yet; return whether the folder is new."""
@@ -139,7 +139,7 @@ class Track:
         return [t for stage in stages for t in self.present(learner, stage) if is_stub(learner[t.file], t)]
 
     def copy_for_checks(self, stage: Stage, into: Path) -> list[Target]:
-        """Copy the learner's code; return the untouched functions of earlier stages, which are the package's own there."""
+        """Copy the learner's code, untouched earlier functions filled with the package's own; return those."""
         learner = self.learner()
         missing = self.untouched(self.stages[: stage.number - 1])
         shutil.copytree(self.module, into / self.module.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -196,9 +196,9 @@ class Track:
         """Return TASKS.md: every stage with what to implement and what to read."""
         lines = [
             f"# {self.name}: build it yourself\n",
-            f"Write the bodies of the functions below in `src/{self.module.name}/`. Signatures, shapes and equations are in",
-            f'the docstrings; you may add helpers. `nox -s "learn({self.name})"` checks the current stage. Options after',
-            "`--`: `--hint`, `--stage N`, `--solution N`, `--reset N`, `--list`.\n",
+            f"Write the bodies of the functions below in `src/{self.module.name}/`; you may add helpers. Signatures,",
+            f'shapes and equations are in the docstrings. `nox -s "learn({self.name})"` checks the current stage.',
+            "Options after `--`: `--hint`, `--stage N`, `--solution N`, `--reset N`, `--list`.\n",
         ]
         for stage in self.stages:
             lines += [f"## Stage {stage.number}: {stage.title}\n", f"Paper: {stage.paper}. Read: {stage.read}.\n"]

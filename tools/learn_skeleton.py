@@ -2,7 +2,7 @@
 
 The rule: a teaching function keeps its signature and docstring, and its body is replaced by
 `raise NotImplementedError("stage 3: name")`. A private helper that nothing else uses any longer is left out, because it
-would be the answer. All other code is kept, the fast twins of textbook functions too.
+would be the answer, unless `keep` of stages.toml names it. All other code is kept, the fast twins, too.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def names_used(sources: Mapping[str, str]) -> set[str]:
     return used
 
 
-def skeleton(package: Sources, stages: Iterable[Stage]) -> tuple[Sources, list[Target]]:
+def skeleton(package: Sources, stages: Iterable[Stage], keep: Iterable[Target] = ()) -> tuple[Sources, list[Target]]:
     """Return the files with the bodies of all teaching functions removed, and the private helpers left out."""
     sources = dict(package)
     targets = {target: stage for stage in stages for target in stage.functions}
@@ -126,7 +126,7 @@ def skeleton(package: Sources, stages: Iterable[Stage]) -> tuple[Sources, list[T
             for name, node in functions_in(parsed(sources[file], file))
             if node.name in unused and node.name.startswith("_") and not node.name.startswith("__")
         ]
-        helpers = [helper for helper in helpers if helper not in targets]
+        helpers = [helper for helper in helpers if helper not in {*targets, *keep}]
         if not helpers:
             return sources, left_out
         for helper in helpers:

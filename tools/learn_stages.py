@@ -8,6 +8,7 @@
     checks = ["test_stages.py::test_rows_of_softmax_sum_to_1"]
     hints = ["the idea", "the equations with their shapes", "nearly the code"]
 
+`keep = ["file.py: _helper"]` before the first stage names private helpers that are not left out (learn_skeleton.py).
 A stage without functions runs the package's demo: `demo = ["demo", "--steps", "20"]` instead of `checks`.
 """
 
@@ -75,7 +76,10 @@ def stages_of(package: Path) -> list[Stage]:
     if not path.exists():
         raise LearnError(f"{package.name} has no learning track. Packages with one: {', '.join(tracks())}")
     found = []
-    for number, table in enumerate(tomllib.loads(path.read_text(encoding="utf-8"))["stage"], 1):
+    declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    if set(declared) - {"keep"} != {"stage"}:
+        raise LearnError(f"{path.name}: must hold stages and at most `keep`, got {sorted(declared)}")
+    for number, table in enumerate(declared["stage"], 1):
         wrong = set(table) - KEYS
         lacking = {"title", "paper", "read", "hints"} - set(table)
         if wrong or lacking or (("demo" in table) == ("functions" in table)):
@@ -89,3 +93,9 @@ def stages_of(package: Path) -> list[Stage]:
     if len(set(targets)) != len(targets):
         raise LearnError(f"{path.name}: a function belongs to two stages")
     return found
+
+
+def kept_helpers(package: Path) -> list[Target]:
+    """Read which private helpers stay in the skeleton though only teaching functions use them."""
+    declared = tomllib.loads(path_of(package).read_text(encoding="utf-8"))
+    return [Target.parse(text) for text in declared.get("keep", ())]
