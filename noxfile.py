@@ -252,6 +252,31 @@ def dev(session: nox.Session) -> None:
     session.install("-c", str(ROOT / "constraints.txt"), *folders, *needs)
 
 
+@nox.session(tags=MAKE, reuse_venv=True)
+@EACH
+def learn(session: nox.Session, name: str) -> None:
+    """Build a package yourself in learn/NAME, stage by stage; `-- --hint`, `--stage N`, `--solution N`, `--reset N`."""
+    teach(session, name, "learn.py", "stages.toml")
+
+
+def teach(session: nox.Session, name: str, tool: str, declared: str) -> None:
+    """Run a tool for learners in an environment that is made once, so that later calls need no network."""
+    folder = FOLDERS[name]
+    chosen = [a for a in session.posargs if a in FOLDERS]
+    if chosen and name not in chosen:
+        session.skip(f"only {', '.join(chosen)}")
+    if not (folder / "tests" / declared).exists():
+        session.skip(f"{name} has no {declared}")
+    needs = [*group(ROOT, "test"), *group(folder, "test")]
+    made_from = "\n".join([*needs, (folder / "pyproject.toml").read_text(encoding="utf-8")])
+    ready = Path(session.create_tmp()) / "installed.txt"
+    if not (ready.exists() and ready.read_text(encoding="utf-8") == made_from):
+        install(session, folder, *needs)
+        ready.write_text(made_from, encoding="utf-8")
+    rest = [a for a in session.posargs if a not in FOLDERS]
+    session.run("python", f"tools/{tool}", name, *rest, success_codes=[0, 1], env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session(tags=MAKE)
 @EACH
 def bench(session: nox.Session, name: str) -> None:
