@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("exercise_checks", "package_checks", "run_checks", "stage_checks")
+pytest.register_assert_rewrite("drill_checks", "exercise_checks", "package_checks", "run_checks", "stage_checks")
 
 Finder = Callable[[str], Path]
 

@@ -259,6 +259,13 @@ def learn(session: nox.Session, name: str) -> None:
     teach(session, name, "learn.py", "stages.toml")
 
 
+@nox.session(tags=MAKE, reuse_venv=True)
+@EACH
+def drill(session: nox.Session, name: str) -> None:
+    """Find a planted mistake from its symptoms, in drills/NAME; `-- --check`, `--hint`, `--reveal`, `--level N`."""
+    teach(session, name, "drill.py", "drills.py")
+
+
 def teach(session: nox.Session, name: str, tool: str, declared: str) -> None:
     """Run a tool for learners in an environment that is made once, so that later calls need no network."""
     folder = FOLDERS[name]

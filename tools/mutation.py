@@ -5,41 +5,60 @@ A package lists its mutants in `tests/mutants.py`:
     MUTANTS = [Mutant("attention.py", "/ math.sqrt(d_k)", "", "no scaling by sqrt(d_k)", "test_parity.py"), ...]
 
 The old text must occur exactly once in the file. `tests` names the test files to run, fewer are faster; without it the
-whole suite runs. `mutation.py FOLDER [--jobs N] [WORD ...]`: all mutants, or those whose mistake contains a word.
+whole suite runs. `tests/mistakes.toml` says about each mistake, by its text, how visible it is (`level` 1 to 3, for
+drills), why people make it (`why`), and where a public project made it (`link`, optional).
+`mutation.py FOLDER [--jobs N] [WORD ...]`: all mutants, or those whose mistake contains a word.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A one-line mistake: the file (relative to the package), the old and new text, what it stands for, which tests."""
+    """A one-line mistake: the file (relative to the package), the old and new text, what it stands for, which tests.
+
+    level: 1, the symptom is plain; 2, it shows in one place; 3, only in numbers; 0, no drill. why: one sentence.
+    link: a public issue about this mistake.
+    """
 
     file: str
     old: str
     new: str
     mistake: str
     tests: str = ""
+    level: int = 0
+    why: str = ""
+    link: str = ""
 
 
 def listed(folder: Path) -> list[Mutant]:
-    """The MUTANTS of a package."""
+    """The MUTANTS of a package, with what `tests/mistakes.toml` says about them."""
     spec = importlib.util.spec_from_file_location("mutants", folder / "tests" / "mutants.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return list(module.MUTANTS)
+    about = explanations(folder)
+    return [dataclasses.replace(mutant, **about.get(mutant.mistake, {})) for mutant in module.MUTANTS]
+
+
+def explanations(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `tests/mistakes.toml` of a package says, by the text of the mistake."""
+    path = folder / "tests" / "mistakes.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def suite_passes(folder: Path, source: Path, tests: str) -> bool:

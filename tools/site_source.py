@@ -322,6 +322,10 @@ def mistakes_page(package: Package, problems: list[str]) -> list[str]:
                 continue
             sentence = mutant.mistake[:1].upper() + mutant.mistake[1:].rstrip(".") + "."
             content = [*docstring(sentence), "", *directive("code-block", "diff", lines)]
+            if mutant.why:
+                content += [*docstring(mutant.why), ""]
+            if mutant.link:
+                content += [f"`Made in public <{mutant.link}>`__", ""]
             if mutant.tests:
                 tests = ", ".join(f"``{name}``" for name in mutant.tests.split())
                 content += [f"Detected by {tests}", ""]

@@ -315,7 +315,11 @@ MUTANTS = [
     ),
     # the page
     Mutant(
-        "page.py", '"embedding_scale": math.sqrt(config.d_model)', '"embedding_scale": 1', "embeddings not scaled", V
+        "page.py",
+        '"embedding_scale": math.sqrt(config.d_model)',
+        '"embedding_scale": 1',
+        "the page does not scale embeddings",
+        V,
     ),
     Mutant("page.js", "if (score > best.score)", "if (score >= -Infinity)", "the last hypothesis wins", V),
     Mutant("page.js", "      open -= 1;\n", "", "a finished hypothesis frees its place in the beam", V),

@@ -411,7 +411,7 @@ for name, reverse in (("copy", False), ("reverse", True)):
 # %% [markdown]
 # ## Experiment: read dates
 #
-# The demo's task and model: dates as people write them, in seven languages, to ISO 8601. The test uses days that training never had. The loss is
+# The demo's task and model: dates as people write them, in seven languages, to ISO 8601. The test uses held-out days. The loss is
 # the cross-entropy per token, without label smoothing.
 
 # %%
@@ -471,7 +471,7 @@ assert hits / total >= 0.9
 # ### 6.1 Beam search
 #
 # Beam search keeps several hypotheses and compares their log-probabilities divided by $lp(Y) = ((5 + |Y|) / 6)^\alpha$ (1609.08144, Eq. 14);
-# otherwise longer ones would always lose. The n-best list of a date in a form that training never had shows the alternatives.
+# otherwise longer ones would always lose. The n-best list of a date in an unseen form shows the alternatives.
 
 # %%
 show(length_norm_of)

@@ -151,7 +151,7 @@ def test_demo_uses_a_finished_run_and_refuses_another_one(tmp_path, dates_run, c
     options = ["--steps", "2", "--device", "cpu", "--dtype", "float32", "--out", "demo"]
     status, out, said = call("demo", *options, cwd=tmp_path)
     assert status == 0, said
-    assert out.splitlines()[-1].endswith("of 500 dates of days that training never had are exactly right")
+    assert out.splitlines()[-1].endswith("of 500 held-out dates are exactly right")
     weights = (tmp_path / "demo" / "model.safetensors").read_bytes()
     again = call("demo", *options, cwd=tmp_path)
     assert again[:2] == (0, out)

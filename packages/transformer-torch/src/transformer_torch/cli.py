@@ -64,7 +64,7 @@ class Demo:
         pairs, exact = score_on_held_out_days(translator)
         for source, iso in pairs[:8]:
             print(f"{source:>36}  ->  {iso}")
-        print(f"{exact} of {N_TESTED} dates of days that training never had are exactly right")
+        print(f"{exact} of {N_TESTED} held-out dates are exactly right")
         draw(lambda: plot_loss([self.out]), lambda: plot_attention(translator, EXAMPLE, self.out / "attention.png")[0])
         say(f"Next: echo '4. März 2021' | {PROG} translate {self.out}")
         if sys.stdin.isatty():

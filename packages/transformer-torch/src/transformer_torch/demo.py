@@ -1,4 +1,4 @@
-"""The demo: learn to read dates in one to two CPU-minutes, and test on days that training never had."""
+"""The demo: learn to read dates in one to two CPU-minutes, and test on held-out days."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Trainer:
             self.load()
         if distributed.rank() == 0:
             self.metrics.truncate(self.progress.step)
-        self.say(f"Training on {self.device.type} in {self.config.dtype}.")
+        self.say(f"Training on {self.device.type}, {self.config.dtype}.")
         line: dict[str, Any] = {}
         end = min(self.config.steps, stop_after or self.config.steps)
         with defer_sigint() as interrupted:

@@ -185,7 +185,7 @@ def _resolved(config: TrainConfig, saved: dict[str, Any], say: Callable[[str], N
     device = pick_device(config.device)
     wanted = saved.get("train", {}).get("dtype", "auto") if config.dtype == "auto" else config.dtype
     dtype = pick_dtype(wanted, device, say)
-    say(f"{device}, {dtype_name(dtype)}")
+    say(f"Training on {device}, {dtype_name(dtype)}.")
     return replace(config, device=str(device), dtype=dtype_name(dtype))  # type: ignore[arg-type]
 
 
