@@ -299,6 +299,7 @@ def test_a_damaged_configuration_is_one_clear_error(group, key, value, message, 
 
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b.c": np.array(2.5), "n": np.array([], np.int64)}
+ARRAYS |= {"half": np.array([0.5, -65504], np.float16)}
 
 
 def test_safetensors_files_are_exchanged_with_the_reference_implementation(tmp_path):
@@ -330,7 +331,7 @@ def framed(header):
         lambda b: b"\xff" * 64,
         lambda b: framed("[" * 5000 + "]" * 5000),
         lambda b: framed('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, true]}}'),
-        lambda b: framed('{"a": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}}'),
+        lambda b: framed('{"a": {"dtype": "BF16", "shape": [0], "data_offsets": [0, 0]}}'),
         lambda b: framed('{"a": 5}'),
         lambda b: framed("[1]"),
     ],
