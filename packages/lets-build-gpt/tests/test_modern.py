@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lets_build_gpt import Model, MultiHeadAttention
+from lets_build_gpt import Model, ModelConfig, MultiHeadAttention
 from lets_build_gpt.attention import PastMean
 from lets_build_gpt.cache import KVCache
 from lets_build_gpt.modern import EPS, ROPE_BASE, Mix, RMSNorm, RotaryEmbedding, SwiGLU, soft_cap
@@ -387,13 +387,18 @@ def test_saving_and_loading_every_variant_gives_the_same_model(name, tmp_path):
         ({"zero_init": True, "residual": False}, "`zero_init` must be False without residual connections"),
         ({"logit_cap": 0.0}, "`logit_cap` must be a finite number above 0, got 0.0"),
         ({"d_ff": -1}, "`d_ff` must be an integer of at least 0, got -1"),
-        ({"norm_type": "batch"}, "`norm_type` must be one of layer, rms, none, got 'batch'"),
-        ({"positions": "alibi"}, "`positions` must be one of learned, rope, got 'alibi'"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(options, named):
     with pytest.raises(ValueError, match=re.escape(named)):
         Model(**{"context_length": 8, "d_model": 12, "h": 3, "n_layers": 1, "n_vocab": 11, **options})
+
+
+def test_unknown_names_of_parts_are_refused():
+    with pytest.raises(ValueError, match="`norm_type` must be one of layer, rms, none, got 'batch'"):
+        ModelConfig(norm_type="batch")
+    with pytest.raises(ValueError, match="`positions` must be one of learned, rope, got 'alibi'"):
+        ModelConfig(positions="alibi")
 
 
 def test_single_heads_are_those_of_plain_attention_only():
