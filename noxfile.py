@@ -36,6 +36,8 @@ EACH = nox.parametrize("name", [nox.param(name, id=name) for name in FOLDERS])
 NO_TESTS = 5  # pytest's exit status where no test is selected
 CI, QUICK, WEEKLY, MAKE = ["ci"], ["ci", "quick"], ["weekly"], ["make"]
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of the many commands compiles PyTorch's modules again
+
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.tags = CI

@@ -1,7 +1,8 @@
 """Execute notebooks from their .py sources (jupytext percent), with no network.
 
 `notebooks.py [--write] [NAME ...]`: those whose path holds a NAME, else all; --write keeps the executed
-.ipynb beside its source. A cell that raises, an assertion among them, ends the run.
+.ipynb beside its source. A cell that raises, an assertion among them, ends the run. Two run at a time;
+with --write only one, because some of them show how long a cell took.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +35,25 @@ def execute(source: Path) -> Any:
     return notebook
 
 
-def main(arguments: list[str]) -> int:
+def run(source: Path, write: bool) -> None:
+    """Execute one notebook and, with write, keep it."""
+    start = time.perf_counter()
+    os.environ["NOTEBOOK_FOLDER"] = str(source.parent)  # it runs elsewhere; recorded results are found from here
+    notebook = execute(source)
+    if write:
+        nbformat.write(notebook, source.with_suffix(".ipynb"))  # type: ignore[no-untyped-call]
+    print(f"{source.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
     """Execute and, with --write, keep."""
     names = [a for a in arguments if not a.startswith("-")]
+    write = "--write" in arguments
     os.environ.update(NO_NETWORK)
-    for source in sorted(ROOT.glob("packages/*/notebooks/*.py")):
-        if names and not any(name in str(source) for name in names):
-            continue
-        start = time.perf_counter()
-        os.environ["NOTEBOOK_FOLDER"] = str(source.parent)  # it runs elsewhere; recorded results are found from here
-        notebook = execute(source)
-        if "--write" in arguments:
-            nbformat.write(notebook, source.with_suffix(".ipynb"))  # type: ignore[no-untyped-call]
-        print(f"{source.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s", flush=True)
+    sources = sorted(ROOT.glob("packages/*/notebooks/*.py"))
+    chosen = [s for s in sources if not names or any(name in str(s) for name in names)]
+    with ProcessPoolExecutor(1 if write else 2) as pool:  # processes: each notebook has an environment of its own
+        list(pool.map(run, chosen, [write] * len(chosen)))
     return 0
 
 

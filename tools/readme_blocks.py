@@ -9,7 +9,7 @@ A comment on the line before a block says how it is checked:
 
 A block of sh or python without a mark is an error. The blocks of one README run in order in one folder,
 so a later one may use a file that an earlier one wrote; a python block runs as a script of its own.
-Everything runs with no network: the proxies point nowhere.
+Everything runs with no network: the proxies point nowhere. Two READMEs run at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,10 +109,17 @@ def main(arguments: list[str]) -> int:
     readmes = chosen or [
         p for pattern in ("*.md", "shared/*.md", "packages/*/*.md") for p in sorted(ROOT.glob(pattern))
     ]
-    for readme in readmes:
+
+    def check(readme: Path) -> None:
+        start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             ran = run_marked(readme, Path(folder), slow=slow)
-        print(f"{readme.relative_to(ROOT)}: {len(ran)} blocks ran")
+        if ran:
+            seconds = time.perf_counter() - start
+            print(f"{readme.relative_to(ROOT)}: {len(ran)} blocks ran, {seconds:.0f} s", flush=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(check, readmes))
     return 0
 
 
