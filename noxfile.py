@@ -280,6 +280,7 @@ def teach(session: nox.Session, name: str, tool: str, declared: str) -> None:
     made_from = "\n".join([*needs, (folder / "pyproject.toml").read_text(encoding="utf-8")])
     ready = Path(session.create_tmp()) / "installed.txt"
     if not (ready.exists() and ready.read_text(encoding="utf-8") == made_from):
+        session.env["UV_COMPILE_BYTECODE"] = "1"  # the tools write none, because a learner's files change by the second
         install(session, folder, *needs)
         ready.write_text(made_from, encoding="utf-8")
     rest = [a for a in session.posargs if a not in FOLDERS]

@@ -122,7 +122,14 @@ def test_a_new_package_is_listed_in_the_manifest_and_in_the_root_readme(copy, ne
     assert "listed" in packages
     readme = (copy / "README.md").read_text(encoding="utf-8")
     assert "| [listed](packages/listed/README.md) | *Listed* (2024) | `listed demo` |" in readme
-    for name in ("LICENSE", "RESULTS.md", "CHANGELOG.md", "notebooks/1-listed.py", "src/listed/py.typed"):
+    for name in (
+        "LICENSE",
+        "RESULTS.md",
+        "MISTAKES.md",
+        "CHANGELOG.md",
+        "notebooks/1-listed.py",
+        "src/listed/py.typed",
+    ):
         assert (folder / name).is_file(), name
     assert not [p for p in folder.rglob("*") if "MODULE" in p.name or "NAME" in p.name]
 

@@ -68,7 +68,6 @@ def suite_passes(folder: Path, source: Path, tests: str) -> bool:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")])),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(source / "hypothesis"),
     }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *targets]
@@ -92,7 +91,7 @@ def survives(folder: Path, mutant: Mutant) -> bool:
     """Whether the suite passes with the mutant applied."""
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "src"
-        shutil.copytree(folder / "src", copy)
+        shutil.copytree(folder / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
         mutate(copy, mutant)
         survived = suite_passes(folder, copy, mutant.tests)
     print(f"{'SURVIVED' if survived else 'killed  '} {mutant.mistake}", flush=True)

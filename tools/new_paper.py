@@ -15,6 +15,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import mistakes
 import tables
 import vendor
 import wording
@@ -171,6 +172,7 @@ def create(name: str, title: str, year: str, where: str | None = None) -> Path:
         text = tables.filled((folder / "README.md").read_text(encoding="utf-8"))
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / "RESULTS.md").write_text(tables.results_page(folder), encoding="utf-8")
+        (folder / "MISTAKES.md").write_text(mistakes.page(folder), encoding="utf-8")
         lines = [*before[manifest].decode().splitlines(keepends=True), f"{name} = {json.dumps(VENDORED)}\n"]
         lines.sort(key=lambda line: (not line.startswith("#"), not line.startswith("shared "), line))
         manifest.write_text("".join(lines), encoding="utf-8")

@@ -120,6 +120,8 @@ class Pages:
             for name in ("README.md", "index.md"):
                 if path / name in self.of:
                     return self.target(path / name)
+        if path.name == "MISTAKES.md":  # the site has a page with the changed lines instead
+            return (path.parent / "mistakes.rst").relative_to(ROOT).as_posix()
         if path in self.of:
             return self.of[path] + (path.suffix if path.suffix in (".ipynb", ".md") else ".rst")
         if path.suffix in IMAGES:
@@ -180,7 +182,8 @@ class Pages:
         for path, page in self.of.items():
             if path.name == "README.md":
                 self.of[path] = page.removesuffix("README") + "index"
-        self.of = {path: page for path, page in self.of.items() if path in self.tracked}
+        pages = self.tracked - {path for path in self.tracked if path.name == "MISTAKES.md"}
+        self.of = {path: page for path, page in self.of.items() if path in pages}
         for package in self.packages:
             for name in package.teaching.get("annotated", []):
                 package.module(name)  # an error if it does not exist

@@ -11,8 +11,8 @@ is filled with the table of that file (several paths: one table with the rows of
 
     <!-- result: packages/bpe/results/speed.json 0 ratio -->12.1<!-- end -->
 
-with one value: row 0, column `ratio`. RESULTS.md of a package is written in full. `--check` writes nothing and
-exits with 1 if a text differs from what the files say.
+with one value: row 0, column `ratio`. RESULTS.md and MISTAKES.md of a package are written in full. `--check` writes
+nothing and exits with 1 if a text differs from what the files say.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+import mistakes
 
 ROOT = Path(__file__).parent.parent
 TABLE = re.compile(r"(<!-- results: (.+?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -69,7 +71,7 @@ def filled(text: str) -> str:
     def make_value(match: re.Match[str]) -> str:
         return match[1] + shown(record(match[2])["rows"][int(match[3])][match[4]]) + match[5]
 
-    return VALUE.sub(make_value, TABLE.sub(make_table, text))
+    return mistakes.counted(VALUE.sub(make_value, TABLE.sub(make_table, text)), ROOT)
 
 
 def results_page(folder: Path) -> str:
@@ -95,6 +97,8 @@ def wanted() -> dict[Path, str]:
     pages = {p: filled(p.read_text(encoding="utf-8")) for p in texts if p.exists()}
     for folder in sorted({p.parent.parent for p in ROOT.glob("packages/*/results/*.json")}):
         pages[folder / "RESULTS.md"] = results_page(folder)
+    for path in sorted(ROOT.glob("packages/*/tests/mutants.py")):
+        pages[path.parent.parent / "MISTAKES.md"] = mistakes.page(path.parent.parent)
     return pages
 
 
