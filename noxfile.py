@@ -305,7 +305,7 @@ def pretrain(session: nox.Session, name: str) -> None:
     script = FOLDERS[name] / "scripts" / "pretrain.py"
     if not script.exists():
         session.skip(f"{name} ships no model")
-    install(session, FOLDERS[name], *group(FOLDERS[name], "test"))
+    install(session, FOLDERS["shared"], FOLDERS[name], *group(FOLDERS[name], "test"))
     session.run("python", str(script), *[a for a in session.posargs if a not in FOLDERS])
 
 

@@ -37,9 +37,7 @@ Translates English number words to German ones, from 0 to 999,999: "forty-two" i
 **Use**: to see a trained Transformer at once, in examples, figures and tests. It was trained on these words and on
 numbers below a million.
 
-```sh
-attention-numpy translate pretrained:number-words "forty-two"
-```
+Try it: `attention-numpy translate pretrained:number-words "forty-two"`
 """
 
 

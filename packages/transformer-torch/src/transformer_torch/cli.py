@@ -16,6 +16,7 @@ from transformer_torch._common.errors import (
     check_not_negative,
     invalid,
 )
+from transformer_torch._common.pretrained import check_own_folder
 from transformer_torch.cli_train import PROG, TRAIN, draw, run_training
 from transformer_torch.config import Dtype
 from transformer_torch.recipes import RECIPES
@@ -95,7 +96,7 @@ class Translate:
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or `pretrained:dates`."""
     input: Path = Path("-")
     """UTF-8 text, one sentence per line, .gz too; - is stdin."""
     beam_size: int = 4
@@ -192,7 +193,7 @@ class Evaluate:
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or `pretrained:dates`."""
     src: Path
     """Source text."""
     tgt: Path
@@ -212,6 +213,8 @@ class Evaluate:
             raise invalid("length_alphas", "hold at least one number", self.length_alphas)
         for alpha in self.length_alphas:
             check_not_negative("length_alphas", alpha)
+        if self.store:
+            check_own_folder(self.run)
 
     def __call__(self) -> None:
         """Print one line for each exponent."""
@@ -273,6 +276,7 @@ class Plot:
 
         if self.line is not None and not self.line.strip():
             raise invalid("line", "hold text", self.line)
+        check_own_folder(self.run)
         say(f"wrote {plot_loss([self.run])}")
         if self.line is not None:
             figure, translation = plot_attention(Translator.load(self.run), self.line, self.run / "attention.png")

@@ -113,7 +113,7 @@ class Train:
     extend: int = 0
     """With --resume: steps to add to a finished run."""
     init_from: Path | None = None
-    """Run folder whose weights and tokenizer are the start: fine-tuning on other text."""
+    """Run folder, or `pretrained:dates`, whose weights and tokenizer are the start: fine-tuning on other text."""
 
     def __call__(self) -> None:
         """Train, then draw the losses."""

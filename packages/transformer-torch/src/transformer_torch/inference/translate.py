@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_torch._common.atomic import read_json_object, write_json
 from transformer_torch._common.device import pick_device, pick_dtype
 from transformer_torch._common.errors import check_integer, check_not_negative
+from transformer_torch._common.pretrained import find_run
 from transformer_torch._common.run_folder import CONFIG, WEIGHTS
 from transformer_torch._common.tensors import load_weights, read_tensors
 from transformer_torch.config import Dtype, TransformerConfig, from_dict
@@ -49,11 +50,13 @@ class Translator:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: Dtype = "float32") -> Translator:
-        """Return the translator in a run folder. dtype: of the weights; "auto" is bfloat16 where it is faster.
+        """Return the translator in a run folder, or the shipped model `pretrained:NAME`.
+
+        dtype: of the weights; "auto" is bfloat16 where it is faster.
 
         Raises: ValueError that names the file that is missing, damaged or of another model.
         """
-        folder = Path(folder)
+        folder = find_run(folder, "transformer_torch")
         path = folder / CONFIG
         if not path.exists():
             raise ValueError(f"{path}: not found. Is {folder} a run folder?")

@@ -14,6 +14,7 @@ import torch
 from transformer_torch._common.atomic import read_json_object, write_json, write_text
 from transformer_torch._common.device import dtype_name, pick_device, pick_dtype
 from transformer_torch._common.errors import check_integer, invalid
+from transformer_torch._common.pretrained import find_run
 from transformer_torch._common.run_folder import (
     CONFIG,
     METRICS,
@@ -108,7 +109,8 @@ def prepare(
     """Return a run that writes into `out`. Everything is checked before the first file is written.
 
     resume: continue the run in `out`, which must have been started with the same settings. extend: steps to add to
-    a finished run. init_from: a run folder whose weights and tokenizer are the start (fine-tuning).
+    a finished run. init_from: a run folder or `pretrained:NAME`, whose weights and tokenizer are
+    the start (fine-tuning).
     Raises: ValueError that names the setting that differs, or says what else is wrong.
     """
     check_integer("extend", extend, 0)
@@ -123,7 +125,7 @@ def prepare(
     train_config = _resolved(recipe.train, saved, notes.append)
     train, valid = corpora(recipe.data, notes.append)
     if resumes or init_from is not None:
-        tokenizer = load_tokenizer(out if resumes or init_from is None else init_from)
+        tokenizer = load_tokenizer(out if resumes or init_from is None else find_run(init_from, "transformer_torch"))
     else:
         tokenizer = build_tokenizer(recipe.data.vocab, [*train.src, *train.tgt], recipe.model.vocab_size)
     model_config = replace(recipe.model, vocab_size=len(tokenizer))
@@ -169,14 +171,15 @@ def prepare(
 
 def _start_from(folder: Path, model: Transformer, data: DataConfig, tokenizer: Tokenizer) -> None:
     """Load the weights of another run. Raises: ValueError that names the setting in which it differs."""
+    name, folder = folder, find_run(folder, "transformer_torch")
     saved = read_json_object(folder / CONFIG).get("model")
     now = model.config.to_dict() | {"vocab": data.vocab}
     then = (saved if isinstance(saved, dict) else {}) | {"vocab": tokenizer.to_dict()["kind"]}
-    for name, value in now.items():
-        if name not in ("dropout", "max_length") and then.get(name) != value:
-            raise invalid(name, f"be {then.get(name)!r} to start from {folder}", value)
+    for setting, value in now.items():
+        if setting not in ("dropout", "max_length") and then.get(setting) != value:
+            raise invalid(setting, f"be {then.get(setting)!r} to start from {name}", value)
     if model.config.positions == "learned" and then.get("max_length") != model.config.max_length:
-        raise invalid("max_length", f"be {then.get('max_length')} to start from {folder}", model.config.max_length)
+        raise invalid("max_length", f"be {then.get('max_length')} to start from {name}", model.config.max_length)
     load_weights(model, read_tensors(folder / WEIGHTS)[0], folder / WEIGHTS)
 
 
