@@ -9,7 +9,7 @@ PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
 # that no merge forms.
 PAIR_BITS, TOKENS, SPLIT_UNJOINABLE, UNMERGED, N_FACTS = range(5)
 
-# `state` of a call: the size of its buffers, whether its block is ASCII, and where `encode` goes on when it is called
+# `state` of a call: the size of its buffers, whether its block is ASCII, and where `encode` continues when it is called
 # again: the number of the text, the position, the pre-token (if their ends are given), the number of ids, and that
 # before the text
 CAPACITY, ASCII, AT_TEXT, AT_POSITION, AT_PRETOKEN, AT_ID, AT_TEXT_ID, N_STATE = range(8)

@@ -176,7 +176,7 @@ def encode(
     """Write the ids of n bytes of UTF-8 to `out`. Returns their number, or what it needs before it can go on.
 
     NEEDS_BUFFERS: larger buffers for a long pre-token; NEEDS_TABLE: another table, because this one is nearly full.
-    Called again with the same arguments, it goes on where it was.
+    Called again with the same arguments, it continues where it was.
 
     With keep = 0 the ids are only counted. The ids of a batch are collected in `ids`, which stays in the L1 cache;
     writing pre-tokens to the long `out` directly would stall the processor.
@@ -230,7 +230,7 @@ def encode(
 
 @jit
 def keep_place(state: U64, text: int, position: int, pretoken: int, at: int, before: int) -> None:
-    """Store where the next call goes on; zeros: at the start of a text."""
+    """Store where the next call continues; zeros: at the start of a text."""
     state[AT_TEXT], state[AT_POSITION], state[AT_PRETOKEN] = uint64(text), uint64(position), uint64(pretoken)
     state[AT_ID], state[AT_TEXT_ID] = uint64(at), uint64(before)
 
