@@ -10,6 +10,7 @@ OPTIONS = "test_training_options.py"
 POINTS = "test_parity.py::test_splits_of_code_points_whose_class_depends_on_the_unicode_version"
 ALGORITHM = "test_training.py::test_algorithm_1_of_the_paper"
 SPECIAL = "test_special.py"
+TABLE = "test_pretoken_table.py"
 
 MUTANTS = [
     Mutant(
@@ -199,5 +200,21 @@ MUTANTS = [
         "compat/tiktoken.py", "if last and self._is_space(ids[-last]):", "if False:",
         "spaces before broken UTF-8 stay apart",
         "test_tiktoken_interface.py::test_broken_utf8_is_encoded_as_in_tiktoken",
+    ),
+    Mutant(
+        "fast/encoder.py", "while count < 0:", "if count < 0:", "a table that another thread has filled ends a text",
+        TABLE,
+    ),
+    Mutant(
+        "fast/encoder.py", "if table is None or not table.usable:", "if table is None:",
+        "a forked process uses its parent's table", TABLE,
+    ),
+    Mutant(
+        "fast/pretoken_table.py", "len(_large) < MAX_LARGE", "True", "every table may become large", TABLE,
+    ),
+    Mutant(
+        "fast/kernels/encode.py", "state[AT_ID], state[AT_TEXT_ID] = uint64(at)",
+        "state[AT_ID], state[AT_TEXT_ID] = uint64(0)",
+        "the ids before a table is replaced are lost", TABLE,
     ),
 ]  # fmt: skip

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
+from bpe.locks import building
+
 T = TypeVar("T")
 
 
 class lazy_property(Generic[T]):  # named like `property`
-    """A property whose value is computed once and then stored in the instance.
+    """A property whose value is computed once, by one thread, and then stored in the instance.
 
-    Unlike functools.cached_property of Python 3.11, it holds no lock: a process that is forked while another thread
-    computes the value would wait for that lock forever. Two threads may compute the value; the first result is kept.
+    Unlike functools.cached_property, it is safe in a process that is forked while another thread computes the value.
     """
 
     def __init__(self, function: Callable[[Any], T]) -> None:
@@ -30,5 +31,8 @@ class lazy_property(Generic[T]):  # named like `property`
         """Compute and store the value."""
         if instance is None:
             return self
-        value: T = instance.__dict__.setdefault(self.name, self.function(instance))
+        with building:
+            if self.name not in instance.__dict__:
+                instance.__dict__[self.name] = self.function(instance)
+        value: T = instance.__dict__[self.name]
         return value

@@ -26,7 +26,7 @@ class NumbaEngine:
         """Build the engine. ranks: token -> id, where a lower id is merged earlier. split: instead of the pattern."""
         built_in = split is None and (pattern is None or pattern in PATTERNS)
         self._split = None if built_in else split or Splitter(pattern)
-        self._encoder = NumbaEncoder(dict(ranks), pattern if built_in else None)
+        self._encoder = NumbaEncoder(ranks, pattern if built_in else None)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of an ordinary text."""

@@ -18,13 +18,13 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bpe._common.atomic import write_bytes
+from bpe.locks import building
 
 # Programs (compiled when one of their entry points is first used), their entry points, and the arguments of these:
 # u8, u32 and u64 a list of addresses of arrays of that width; `bytes` a Python bytes object; `b`, `p` and `q` the
@@ -33,6 +33,7 @@ PROGRAMS: dict[str, dict[str, str]] = {
     "encoder": {
         "vocabulary": "u8 u32 u64 bytes i p p p",
         "encode": "u8 u32 u64 bytes i i i q p i q q",
+        "copy_table": "u8 u32 u64 q i",
         "split": "u8 u32 u64 bytes i i q",
         "decode": "p i q i bytes b",
         "decoded_size": "p i q i",
@@ -64,21 +65,14 @@ class CompilationError(ValueError):
     """Raised when the kernels cannot be compiled or loaded, such as with a broken installation of numba."""
 
 
-_lock = threading.RLock()
 _loaded: dict[str, Any] = {}
 _failures: dict[str, CompilationError] = {}
-
-
-if hasattr(os, "register_at_fork"):
-    # A fork waits until no thread loads kernels. Otherwise the child would inherit its locks, those of the import
-    # system among them, and wait for them forever.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def entry_point(name: str) -> Any:
     """Return one compiled kernel as a ctypes function, which runs without the GIL."""
     if name not in _loaded:
-        with _lock:
+        with building:
             if name not in _loaded:
                 _load_once(next(p for p, entries in PROGRAMS.items() if name in entries))
     return _loaded[name]

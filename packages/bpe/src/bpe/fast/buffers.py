@@ -22,17 +22,32 @@ class Addresses:
         self.arguments: list[int] = [addresses.ctypes.data for addresses in self._lists]
 
 
+def private_memory(size: int) -> mmap.mmap:
+    """Return zeroed memory. Pages need no RAM before they are used, and go back to the system at once when freed.
+
+    The mapping is private: a shared one, the default of mmap, would let forked processes write into each other's
+    tables.
+    """
+    if hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return mmap.mmap(-1, size)  # Windows, which does not fork
+
+
+def zeroed_arrays(*parts: tuple[type[np.generic], int]) -> list[NDArray[Any]]:
+    """Return zeroed arrays of these dtypes and lengths that share one mapping, each aligned to a cache line."""
+    sizes = [-(-np.dtype(dtype).itemsize * length // 64) * 64 for dtype, length in parts]
+    memory = private_memory(sum(sizes))
+    offsets = [0, *np.cumsum(sizes).tolist()]
+    return [np.frombuffer(memory, dtype, n, offset) for (dtype, n), offset in zip(parts, offsets, strict=False)]
+
+
 def zeroed_words(number: int) -> NDArray[np.uint64]:
     """Return zeroed 64-bit words for a hash table, aligned to a page, so that no slot spans two cache lines.
 
     Requests huge pages where they exist: a table is read at random, and each small page costs a page fault and later
-    an address translation. The mapping is private: a shared one, the default of mmap, would let forked processes
-    write into each other's tables.
+    an address translation.
     """
-    if hasattr(mmap, "MAP_PRIVATE"):
-        memory = mmap.mmap(-1, 8 * number, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    else:  # Windows, which does not fork
-        memory = mmap.mmap(-1, 8 * number)
+    memory = private_memory(8 * number)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)

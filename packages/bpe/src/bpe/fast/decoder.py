@@ -24,7 +24,8 @@ class Decoder:
         lengths[ids] = np.fromiter(map(len, ranks), dtype=np.uint64, count=len(ranks))
         self._offsets = np.zeros(self._size + 1, dtype=np.uint64)
         np.cumsum(lengths, out=self._offsets[1:])
-        self._data = b"".join([token for _, token in sorted((i, token) for token, i in ranks.items())]) + bytes(SLACK)
+        tokens = sorted(ranks, key=lambda token: ranks[token])
+        self._data = b"".join(tokens) + bytes(SLACK)
 
     def decode(self, ids: Iterable[int] | NDArray[np.integer[Any]]) -> bytes:
         """Return the bytes of ids. Raises: KeyError for an id without a token, TypeError for what is not an integer."""

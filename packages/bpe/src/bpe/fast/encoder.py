@@ -12,18 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpe._common.errors import check_integer, invalid
+from bpe.fast import pretoken_table
 from bpe.fast import struct_layout as layout
 from bpe.fast.aot import entry_point
-from bpe.fast.buffers import Addresses, class_rows, zeroed_words
+from bpe.fast.buffers import Addresses, class_rows, zeroed_arrays
 from bpe.fast.decoder import Decoder
+from bpe.fast.pretoken_table import PretokenTable, least_bits
 from bpe.fast.struct_layout import BATCH, BLOCK, PADDING, SHORT
-from bpe.lazy import lazy_property
+from bpe.locks import building
 
 Ids = NDArray[np.uint32]
 SMALL_RESULT = 256  # bytes: for such short texts, creating Python ints is cheaper than a lookup in the table of ints
 NO_BATCH = (1, None, None)  # the arguments of the kernel for one text: no ends of texts, no counts per text
 CHUNK_BYTES = 1 << 20  # characters that a thread encodes in one call: about 10 ms of work, little to wait for
 MAX_SHORT_TEXT = BLOCK  # bytes: the ids of such texts fit into an array that each thread owns
+MAX_IDLE = 8  # buffers that a tokenizer keeps when no thread uses them, of less than a megabyte each
+NO_WORDS = np.zeros(1, dtype=np.uint64)  # in place of a table
 
 
 class UnsupportedVocabularyError(ValueError):
@@ -31,14 +35,11 @@ class UnsupportedVocabularyError(ValueError):
 
 
 class EncoderBuffers:
-    """The memory of one working thread: its cache of pre-tokens and buffers for one block."""
+    """The memory of one working thread: buffers for one block, and where the table of known pre-tokens is."""
 
     def __init__(self, tables: EncoderTables) -> None:
         self.tables = tables
-        self.cache = zeroed_words(4 << layout.CACHE_BITS)
-        self.long_cache = zeroed_words(4 << layout.LONG_BITS)
-        self.arena = np.zeros(layout.ARENA + PADDING, dtype=np.uint8)
-        self.pool = np.zeros(layout.POOL + PADDING, dtype=np.uint32)
+        self.table: PretokenTable | None = None
         self.state = np.zeros(layout.N_STATE, dtype=np.uint64)
         self.out = np.zeros(MAX_SHORT_TEXT, dtype=np.uint32)
         self.out_address: int = self.out.ctypes.data
@@ -48,20 +49,27 @@ class EncoderBuffers:
     def reserve(self, capacity: int) -> None:
         """Allocate buffers for blocks, and so for single pre-tokens, of this many bytes."""
         n = capacity + 2 * PADDING
-        text, classes, starts = (np.zeros(n, dtype=np.uint8) for _ in range(3))
-        found, links = np.zeros(BATCH, dtype=np.uint8), np.zeros(2 * SHORT, dtype=np.uint8)
-        ends, ids, symbols, ranks, following, preceding = (np.zeros(n, dtype=np.uint32) for _ in range(6))
-        slots = np.zeros(BATCH, dtype=np.uint32)
-        low, high = np.zeros(BATCH, dtype=np.uint64), np.zeros(BATCH, dtype=np.uint64)
-        heap = np.zeros(3 * n, dtype=np.uint64)  # one entry per pair at the start and at most two per merge
+        u8, u32, u64 = np.uint8, np.uint32, np.uint64
+        text, classes, starts, found, links = zeroed_arrays(*[(u8, n)] * 3, (u8, BATCH), (u8, 2 * SHORT))
+        ends, ids, symbols, ranks, following, preceding, slots = zeroed_arrays(*[(u32, n)] * 6, (u32, BATCH))
+        # heap: one entry per pair at the start and at most two per merge
+        low, high, heap = zeroed_arrays(*[(u64, BATCH)] * 2, (u64, 3 * n))
         self.state[layout.CAPACITY] = self.capacity = capacity
         t = self.tables
-        u8 = [t.class_of_block, t.class_of, text, classes, starts, links, self.arena, found, t.unmerged, t.joinable]
-        u32 = [ends, t.byte_ids, t.bigrams, symbols, ranks, following, preceding, self.cache.view(np.uint32)]
-        u32 += [self.pool, slots, t.unmerged_lengths, t.unmerged_ids, ids]
-        u64 = [self.state, t.pairs, t.facts, heap, self.cache, self.long_cache, low, high]
-        u64 += [t.token_low, t.token_high, t.token_id]
-        self.addresses = Addresses(u8, u32, u64)  # the order that kernels/tables.py states
+        self.u8 = [t.class_of_block, t.class_of, text, classes, starts, links, NO_WORDS, found, t.unmerged, t.joinable]
+        self.u32 = [ends, t.byte_ids, t.bigrams, symbols, ranks, following, preceding, NO_WORDS]
+        self.u32 += [NO_WORDS, slots, t.unmerged_lengths, t.unmerged_ids, ids]
+        self.u64 = [self.state, t.pairs, t.facts, heap, NO_WORDS, NO_WORDS, low, high]
+        self.u64 += [t.token_low, t.token_high, t.token_id, NO_WORDS]
+        self.attach(self.table)
+
+    def attach(self, table: PretokenTable | None) -> None:
+        """Use a table of known pre-tokens."""
+        self.table = table
+        if table is not None:
+            self.u8[6], self.u32[7], self.u32[8] = table.arena, table.slots.view(np.uint32), table.pool
+            self.u64[4], self.u64[5], self.u64[11] = table.slots, table.long_slots, table.filled
+        self.addresses = Addresses(self.u8, self.u32, self.u64)  # the order that kernels/tables.py states
         self.arguments = self.addresses.arguments
 
     def reserve_more(self, largest: int) -> None:
@@ -113,9 +121,9 @@ class EncoderTables:
         ids: NDArray[np.uint32],
         is_unmerged: NDArray[np.uint32],
     ) -> None:
-        """Store the long tokens that no merge forms; the cache of long pre-tokens starts with them."""
+        """Store the long tokens that no merge forms; each table of known pre-tokens starts with them."""
         long = np.flatnonzero((is_unmerged == 1) & (lengths > 15))
-        if len(long) > 1 << (layout.LONG_BITS - 2) or (lengths[long] > layout.LONGEST).any():
+        if len(long) > 1 << 14 or (lengths[long] > layout.LONGEST).any():
             raise UnsupportedVocabularyError(
                 f"the vocabulary must not have many or very long tokens that no merge forms, got {len(long)}. "
                 "Use engine='python'"
@@ -123,6 +131,7 @@ class EncoderTables:
         self.unmerged = np.frombuffer(b"".join(tokens[k] for k in long) + bytes(8), dtype=np.uint8)
         self.unmerged_lengths, self.unmerged_ids = np.append(lengths[long], 0), np.append(ids[long], 0)
         self.facts[layout.UNMERGED] = len(long)
+        self.long_bytes = int(lengths[long].sum())
         self.facts[layout.SPLIT_UNJOINABLE] = not is_unmerged.any()
 
     def _store_short_tokens(
@@ -132,14 +141,15 @@ class EncoderTables:
         ids: NDArray[np.uint32],
         is_unmerged: NDArray[np.uint32],
     ) -> None:
-        """Store the tokens that each cache of short pre-tokens starts with."""
+        """Store the short tokens that each table of known pre-tokens starts with."""
         short = np.flatnonzero(lengths <= 15)
         # tokens that no merge forms must be in it; of a huge vocabulary, the others may wait until they occur
         order = np.lexsort((ids[short], -is_unmerged[short].astype(np.int64)))
-        chosen = short[order][: 1 << (layout.CACHE_BITS - 1)]
+        chosen = short[order][: 1 << (layout.LARGE_BITS - 1)]
         self.token_low, self.token_high = keys([tokens[k] for k in chosen])
         self.token_id = ids[chosen].astype(np.uint64)
         self.facts[layout.TOKENS] = len(chosen)
+        self.least_bits = least_bits(len(chosen), int(self.facts[layout.UNMERGED]), self.long_bytes)
 
 
 def check_vocabulary(ranks: Mapping[bytes, int]) -> None:
@@ -156,10 +166,26 @@ def check_vocabulary(ranks: Mapping[bytes, int]) -> None:
 
 
 def keys(tokens: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the two words of each token's key in the cache: 15 bytes of text, and the length in the 16th."""
-    padded = b"".join(t.ljust(15, b"\0") + bytes([len(t)]) for t in tokens)
-    words = np.frombuffer(padded, dtype="<u8").reshape(-1, 2)
+    """Return the two words of each token's key in the table: 15 bytes of text, and the length in the 16th."""
+    words = np.zeros((len(tokens), 2), dtype="<u8")
+    padded = words.data.cast("B")
+    for number, token in enumerate(tokens):
+        padded[16 * number : 16 * number + len(token)] = token
+        padded[16 * number + 15] = len(token)
     return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
+
+
+_integers = np.zeros(0, dtype=object)
+
+
+def integers(size: int) -> NDArray[np.object_]:
+    """Return Python ints from 0 to at least `size` - 1, which all tokenizers share."""
+    global _integers
+    if len(_integers) < size:
+        with building:
+            if len(_integers) < size:
+                _integers = np.arange(size).astype(object)
+    return _integers
 
 
 def group_texts(texts: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
@@ -190,23 +216,53 @@ class NumbaEncoder:
         self._tables = EncoderTables(ranks)
         self._kind = layout.GIVEN_ENDS if pattern is None else layout.PATTERNS[pattern]
         self._idle: list[EncoderBuffers] = []
+        self._table: PretokenTable | None = None
         self._decoder = Decoder(ranks)
-        self._ranks = ranks
+        self._size = max(ranks.values()) + 1
 
     def _take_buffers(self) -> EncoderBuffers:
-        """Return buffers that no other thread uses; give them back by appending them to `_idle`."""
+        """Return buffers that no other thread uses, with the current table."""
+        table = self._table
+        if table is None or not table.usable:
+            table = self._replace_table(table)
         try:
-            return self._idle.pop()
+            buffers = self._idle.pop()
         except IndexError:
-            return EncoderBuffers(self._tables)
+            buffers = EncoderBuffers(self._tables)
+        if buffers.table is not table:
+            buffers.attach(table)
+        return buffers
+
+    def _give_back(self, buffers: EncoderBuffers) -> None:
+        """Keep buffers for the next call; not after an exception, and not many: idle memory is given back."""
+        if len(self._idle) < MAX_IDLE and buffers.table is self._table:
+            self._idle.append(buffers)
 
     @contextmanager
     def _buffers(self) -> Iterator[EncoderBuffers]:
         buffers = self._take_buffers()
-        try:
-            yield buffers
-        finally:
-            self._idle.append(buffers)
+        yield buffers
+        self._give_back(buffers)
+
+    def _replace_table(self, old: PretokenTable | None) -> PretokenTable:
+        """Return a table with room; that of another thread if it was faster.
+
+        It holds the tokens, and if it is larger, the short pre-tokens of the old one.
+        """
+        with building:
+            table = self._table
+            if table is None or table is old or not table.usable:
+                least = self._tables.least_bits
+                full = table is not None and table.usable
+                table = PretokenTable(pretoken_table.bits_after(table, least) if table and full else least)
+                first = EncoderBuffers(self._tables)
+                first.attach(table)
+                self._encode(*first.arguments, b"", 0, self._kind, 0, None, first.out_address, *NO_BATCH)
+                if old is not None and old.usable and table.bits > old.bits:
+                    entry_point("copy_table")(*first.arguments, old.slots.ctypes.data, 1 << old.bits)
+                self._table = table
+                self._idle.clear()  # their memory includes the old table
+            return table
 
     def encode(self, data: bytes) -> Ids:
         """Return the ids of a text."""
@@ -219,8 +275,11 @@ class NumbaEncoder:
             return self.to_list(self.encode(data))
         buffers = self._take_buffers()  # without the context manager, which takes as long as encoding a short text
         count = self._encode(*buffers.arguments, data, n, self._kind, 1, None, buffers.out_address, *NO_BATCH)
+        while count < 0:  # the table is nearly full
+            buffers.attach(self._replace_table(buffers.table))
+            count = self._encode(*buffers.arguments, data, n, self._kind, 1, None, buffers.out_address, *NO_BATCH)
         ids: list[int] = buffers.out[:count].tolist() if n <= SMALL_RESULT else self.to_list(buffers.out[:count])
-        self._idle.append(buffers)
+        self._give_back(buffers)
         return ids
 
     def to_list(self, ids: Ids) -> list[int]:
@@ -228,12 +287,8 @@ class NumbaEncoder:
 
         Uses a table of preallocated Python ints, because creating new ones would cost more than the encoding itself.
         """
-        found: list[int] = self._integers.take(ids).tolist()
+        found: list[int] = integers(self._size).take(ids).tolist()
         return found
-
-    @lazy_property
-    def _integers(self) -> NDArray[np.object_]:
-        return np.arange(max(self._ranks.values()) + 1).astype(object)
 
     def encode_pretokens(self, data: bytes, ends: Sequence[int] | NDArray[np.integer[Any]]) -> Ids:
         """Return the ids of a text that is already split into pre-tokens.
@@ -308,17 +363,20 @@ class NumbaEncoder:
         ends: NDArray[np.uint64] | None,
         batch: tuple[int, int | None, int | None] = NO_BATCH,
     ) -> tuple[Ids, int]:
-        """Encode, with larger buffers as often as a pre-token needs them. Returns the array of ids and their number."""
+        """Encode, with larger buffers or a new table as often as needed. Returns the array of ids and their number."""
         n = len(data)
         given_ends = None if ends is None else ends.ctypes.data
         kind = self._kind if ends is None else layout.GIVEN_ENDS
+        # there are at most as many ids as bytes
+        out = buffers.out if n <= MAX_SHORT_TEXT or not keep else np.empty(n, dtype=np.uint32)
+        arguments = data, n, kind, keep, given_ends, out.ctypes.data, *batch
         while True:
-            # there are at most as many ids as bytes
-            out = buffers.out if n <= MAX_SHORT_TEXT or not keep else np.empty(n, dtype=np.uint32)
-            arguments = data, n, kind, keep, given_ends, out.ctypes.data, *batch
             count: int = self._encode(*buffers.arguments, *arguments)
             if count >= 0:
                 break
-            buffers.reserve_more(n)
+            if count == layout.NEEDS_TABLE:
+                buffers.attach(self._replace_table(buffers.table))
+            else:
+                buffers.reserve_more(n)
         buffers.release()
         return out, count

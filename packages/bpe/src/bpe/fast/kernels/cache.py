@@ -1,34 +1,38 @@
-"""The cache from pre-token to ids: a hash table that compares complete keys, so a hit is always right.
+"""The table of known pre-tokens and their ids: a hash table that compares complete keys, so a hit is always right.
 
 A pre-token of at most 15 bytes is its own key: its bytes in two words, with its length in the last byte. A slot is half
 a cache line: the key, then up to four ids, the first of which has their number in its top byte. With more than four ids
-that number is zero, and the slot says where in `pool` they are. The cache starts with every token of at most 15 bytes.
-Longer pre-tokens have a table of their own, which holds a hash and the offset of their bytes.
+that number is zero, and the slot says where in `pool` they are. The table starts with every token of at most 15 bytes.
+Longer pre-tokens have slots of their own, which hold a hash and the offset of their bytes.
+
+All threads of a tokenizer share the table. A slot is empty or final: it is never changed after it was stored. One
+thread at a time stores; another one that would have to wait does not store. Readers take no lock (see `atomics.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from bpe.fast.kernels.atomics import acquire_fence, release_fence, try_lock, unlock
 from bpe.fast.kernels.merge import GOLDEN, merge
-from bpe.fast.kernels.tables import U8, Cache, Merger, inlined, int64, jit, load64, uint32, uint64
+from bpe.fast.kernels.tables import U8, U64, Cache, Merger, inlined, int64, jit, load64, open_cache, uint32, uint64
 from bpe.fast.struct_layout import (
-    ARENA,
-    ARENA_USED,
-    CACHE_BITS,
+    ARENA_FILLED,
+    ARENA_MORE,
+    BITS,
     CACHED,
-    LONG_BITS,
     LONG_CACHED,
+    LONG_LESS,
     LONGEST,
-    POOL,
+    POOL_MORE,
     POOLED,
     TOKENS,
     UNMERGED,
-    WARM,
 )
 
 COUNT_SHIFT = 24  # the number of ids is stored above the first id
 ID_MASK = (1 << COUNT_SHIFT) - 1
+COUNTED = 0xFF << COUNT_SHIFT  # the number of ids, in the word with the first two
 ALL = 0xFFFFFFFFFFFFFFFF
 
 
@@ -52,26 +56,27 @@ def key_of(text: U8, start: int, length: int) -> tuple[Any, Any]:
 def look_up(memory: Cache, merger: Merger, start: int, first: int, last: int, out: Any, at: int) -> int:
     """Write the ids of the pre-tokens first..last, whose text begins at `start`. Returns their end in `out`.
 
-    Works in three passes, so that memory accesses overlap: keys and slots; whether the first slot holds the key; ids.
+    Works in three passes, so that memory accesses overlap: keys and slots; whether the first slot may hold it; ids.
     Always writes four ids, which is faster than writing the exact number.
     """
     ends, slots, found = memory.ends, memory.slots, memory.found
     lows, highs, cache = memory.low, memory.high, memory.cache
+    shift = uint64(64) - memory.filled[BITS]
     begin = start
     for k in range(last - first):
         end = int64(ends[first + k])
         low, high = key_of(memory.text, begin, end - begin)
         lows[k] = low
         highs[k] = high
-        slots[k] = uint32(hash_key(low, high) >> uint64(64 - CACHE_BITS))
+        slots[k] = uint32(hash_key(low, high) >> shift)
         begin = end
     for k in range(last - first):
-        slot = int64(slots[k]) << 2
-        found[k] = (cache[slot] == lows[k]) & (cache[slot + 1] == highs[k])
+        found[k] = cache[int64(slots[k]) << 2 | 1] == highs[k]
+    acquire_fence()
     begin = start
     for k in range(last - first):
         end = int64(ends[first + k])
-        if found[k]:
+        if found[k] and cache[int64(slots[k]) << 2] == lows[k]:
             at = write(memory, (int64(slots[k]) << 3) + 4, out, at)
         elif end - begin <= 15:
             at = look_further(memory, merger, begin, end, k, out, at)
@@ -97,42 +102,63 @@ def write(memory: Cache, entry: int, out: Any, at: int) -> int:
 
 
 @jit
+def find(memory: Cache, low: Any, high: Any, slot: int) -> int:
+    """Return the slot that holds this key, searching from `slot` on, or -1 - the empty one where it belongs."""
+    cache, mask = memory.cache, (1 << int64(memory.filled[BITS])) - 1
+    while True:
+        kept = cache[slot << 2 | 1]
+        if kept == 0:
+            return -1 - slot
+        acquire_fence()
+        if kept == high and cache[slot << 2] == low:
+            return slot
+        slot = (slot + 1) & mask
+
+
+@jit
 def look_further(memory: Cache, merger: Merger, begin: int, end: int, k: int, out: Any, at: int) -> int:
     """Write the ids of pre-token k of the batch, which is not in its first slot: search on, or merge and store it."""
-    cache, cache32, state = memory.cache, memory.cache32, memory.state
     low, high = memory.low[k], memory.high[k]
-    slot = int64(memory.slots[k])
-    while cache[slot << 2 | 1] != 0:
-        if cache[slot << 2] == low and cache[slot << 2 | 1] == high:
-            return write(memory, slot << 3 | 4, out, at)
-        slot = (slot + 1) & ((1 << CACHE_BITS) - 1)
+    slot = find(memory, low, high, int64(memory.slots[k]))
+    if slot >= 0:
+        return write(memory, slot << 3 | 4, out, at)
     stop = merge(merger, begin, end, out, at)
-    if full(memory, 7):
-        return stop
-    count = stop - at
-    cache[slot << 2] = low
-    cache[slot << 2 | 1] = high
-    state[CACHED] += uint64(1)
-    entry = slot << 3 | 4
-    if count <= 4:
-        cache32[entry] = uint32(out[at]) | uint32(count) << uint32(COUNT_SHIFT)
-        for i in range(1, count):
-            cache32[entry + i] = out[at + i]
-    else:
-        cache32[entry] = 0
-        cache32[entry + 1] = uint32(state[POOLED])
-        cache32[entry + 2] = count
-        add_to_pool(memory, out, at, count)
+    if not full(memory, 7) and try_lock(memory.filled):
+        keep(memory, low, high, -1 - slot, out, at, stop - at)
+        unlock(memory.filled)
     return stop
 
 
 @jit
-def add_to_pool(memory: Cache, out: Any, at: int, count: int) -> None:
-    """Store the ids out[at : at + count]."""
-    begin = int64(memory.state[POOLED])
+def keep(memory: Cache, low: Any, high: Any, slot: int, ids: Any, at: int, count: int) -> None:
+    """Store a short pre-token, unless another thread has. The caller holds the lock."""
+    cache, cache32, filled = memory.cache, memory.cache32, memory.filled
+    slot = -1 - find(memory, low, high, slot)
+    if slot < 0 or full(memory, 7):
+        return
+    entry = slot << 3 | 4
+    if count <= 4:
+        cache32[entry] = uint32(ids[at]) | uint32(count) << uint32(COUNT_SHIFT)
+        for i in range(1, count):
+            cache32[entry + i] = ids[at + i]
+    else:
+        cache32[entry] = 0
+        cache32[entry + 1] = uint32(filled[POOLED])
+        cache32[entry + 2] = count
+        add_to_pool(memory, ids, at, count)
+    filled[CACHED] += uint64(1)
+    cache[slot << 2] = low
+    release_fence()
+    cache[slot << 2 | 1] = high
+
+
+@jit
+def add_to_pool(memory: Cache, ids: Any, at: int, count: int) -> None:
+    """Store the ids[at : at + count]."""
+    begin = int64(memory.filled[POOLED])
     for i in range(count):
-        memory.pool[begin + i] = out[at + i]
-    memory.state[POOLED] = uint64(begin + count)
+        memory.pool[begin + i] = ids[at + i]
+    memory.filled[POOLED] = uint64(begin + count)
 
 
 @jit
@@ -142,14 +168,15 @@ def look_up_long(memory: Cache, merger: Merger, begin: int, end: int, out: Any, 
         return merge(merger, begin, end, out, at)
     mixed = hash_long(memory, begin, end)
     slot = find_long(memory, begin, end, mixed)
-    if memory.long_cache[slot << 2] != 0:
+    if slot >= 0:
         ids = int64(memory.long_cache[slot << 2 | 2])
         for i in range(ids & 0xFFFF):
             out[at + i] = memory.pool[(ids >> 16) + i]
         return at + (ids & 0xFFFF)
     stop = merge(merger, begin, end, out, at)
-    if not full(memory, 7):
-        keep_long(memory, begin, end, mixed, slot, out, at, stop - at)
+    if not full(memory, 7) and try_lock(memory.filled):
+        keep_long(memory, begin, end, mixed, out, at, stop - at)
+        unlock(memory.filled)
     return stop
 
 
@@ -164,79 +191,94 @@ def hash_long(memory: Cache, begin: int, end: int) -> Any:
 
 @jit
 def find_long(memory: Cache, begin: int, end: int, mixed: Any) -> int:
-    """Return the slot that holds this long pre-token, or the empty one where it belongs."""
+    """Return the slot that holds this long pre-token, or -1 - the empty one where it belongs."""
     cache, text, arena = memory.long_cache, memory.text, memory.arena
-    length = end - begin
-    slot = int64(mixed >> uint64(64 - LONG_BITS))
-    while cache[slot << 2] != 0:
+    bits, length = int64(memory.filled[BITS]) - LONG_LESS, end - begin
+    slot = int64(mixed >> uint64(64 - bits))
+    while True:
+        kept = cache[slot << 2]
+        if kept == 0:
+            return -1 - slot
+        acquire_fence()
         place = int64(cache[slot << 2 | 1])
-        if cache[slot << 2] == mixed and place & 0xFFFF == length:
-            kept = place >> 16
-            same = load64(arena, kept + length - 8) == load64(text, end - 8)
+        if kept == mixed and place & 0xFFFF == length:
+            there = place >> 16
+            same = load64(arena, there + length - 8) == load64(text, end - 8)
             for i in range(0, length - 8, 8):
-                same &= load64(arena, kept + i) == load64(text, begin + i)
+                same &= load64(arena, there + i) == load64(text, begin + i)
             if same:
-                break
-        slot = (slot + 1) & ((1 << LONG_BITS) - 1)
-    return slot
+                return slot
+        slot = (slot + 1) & ((1 << bits) - 1)
 
 
 @jit
-def keep_long(memory: Cache, begin: int, end: int, mixed: Any, slot: int, ids: Any, at: int, count: int) -> None:
-    """Store a long pre-token: its hash, the offset and number of its bytes, the offset and number of its ids."""
-    cache, state = memory.long_cache, memory.state
-    kept = int64(state[ARENA_USED])
+def keep_long(memory: Cache, begin: int, end: int, mixed: Any, ids: Any, at: int, count: int) -> None:
+    """Store a long pre-token, unless another thread has: its hash, where its bytes are, where its ids are.
+
+    The caller holds the lock.
+    """
+    cache, filled = memory.long_cache, memory.filled
+    slot = -1 - find_long(memory, begin, end, mixed)
+    if slot < 0 or full(memory, 7):
+        return
+    there = int64(filled[ARENA_FILLED])
     for i in range(end - begin):
-        memory.arena[kept + i] = memory.text[begin + i]
-    cache[slot << 2] = mixed
-    cache[slot << 2 | 1] = uint64(kept << 16 | (end - begin))
-    cache[slot << 2 | 2] = state[POOLED] << uint64(16) | uint64(count)
+        memory.arena[there + i] = memory.text[begin + i]
+    cache[slot << 2 | 1] = uint64(there << 16 | (end - begin))
+    cache[slot << 2 | 2] = filled[POOLED] << uint64(16) | uint64(count)
     add_to_pool(memory, ids, at, count)
-    state[ARENA_USED] = uint64(kept + end - begin)
-    state[LONG_CACHED] += uint64(1)
+    filled[ARENA_FILLED] = uint64(there + end - begin)
+    filled[LONG_CACHED] += uint64(1)
+    release_fence()
+    cache[slot << 2] = mixed
 
 
 @jit
 def full(memory: Cache, eighths: int) -> Any:
-    """Return whether any part of the cache is filled to so many eighths."""
-    state = memory.state
+    """Return whether any part of the table is filled to so many eighths."""
+    filled = memory.filled
+    size = (1 << int64(filled[BITS])) // 8 * eighths
     return (
-        (int64(state[CACHED]) > (1 << CACHE_BITS) // 8 * eighths)
-        | (int64(state[LONG_CACHED]) > (1 << LONG_BITS) // 8 * eighths)
-        | (int64(state[POOLED]) > POOL // 8 * eighths)
-        | (int64(state[ARENA_USED]) > ARENA // 8 * eighths)
+        (int64(filled[CACHED]) > size)
+        | (int64(filled[LONG_CACHED]) > size >> LONG_LESS)
+        | (int64(filled[POOLED]) > size << POOL_MORE)
+        | (int64(filled[ARENA_FILLED]) > size << ARENA_MORE)
     )
 
 
 @jit
-def make_room(memory: Cache) -> None:
-    """Empty a cache that is filled to six eighths, except for the tokens. Runs between blocks."""
-    state = memory.state
-    if state[WARM] and not full(memory, 6):
-        return
-    if state[WARM]:
-        for i in range(4 << CACHE_BITS):
-            memory.cache[i] = 0
-        for i in range(4 << LONG_BITS):
-            memory.long_cache[i] = 0
+def fill_with_tokens(memory: Cache) -> None:
+    """Store the tokens in a new table, which no other thread knows yet."""
+    zero, one = int64(0), int64(1)
     for i in range(int64(memory.facts[TOKENS])):
         low, high = memory.token_low[i], memory.token_high[i]
-        slot = int64(hash_key(low, high) >> uint64(64 - CACHE_BITS))
-        while memory.cache[slot << 2 | 1] != 0:
-            slot = (slot + 1) & ((1 << CACHE_BITS) - 1)
-        memory.cache[slot << 2] = low
-        memory.cache[slot << 2 | 1] = high
-        memory.cache32[slot << 3 | 4] = uint32(memory.token_id[i]) | uint32(1 << COUNT_SHIFT)
-    state[CACHED] = memory.facts[TOKENS]
-    state[LONG_CACHED] = 0
-    state[POOLED] = 0
-    state[ARENA_USED] = 0
-    state[WARM] = 1
-    position, zero, one = int64(0), int64(0), int64(1)
+        first = int64(hash_key(low, high) >> (uint64(64) - memory.filled[BITS]))
+        memory.ids[0] = uint32(memory.token_id[i])
+        keep(memory, low, high, first, memory.ids, zero, one)
+    position = int64(0)
     for i in range(int64(memory.facts[UNMERGED])):
         length = int64(memory.unmerged_lengths[i])
         for k in range(length):
             memory.text[k] = memory.unmerged[position + k]
         position += length
-        mixed = hash_long(memory, zero, length)
-        keep_long(memory, zero, length, mixed, find_long(memory, zero, length, mixed), memory.unmerged_ids, i, one)
+        keep_long(memory, zero, length, hash_long(memory, zero, length), memory.unmerged_ids, i, one)
+
+
+@jit
+def copy_table(u8: Any, u32: Any, u64: Any, old: U64, slots: int) -> int:
+    """Copy the short pre-tokens with at most four ids from a smaller table, which other threads may still fill."""
+    memory = open_cache(u8, u32, u64)
+    cache, shift = memory.cache, uint64(64) - memory.filled[BITS]
+    for entry in range(0, slots << 2, 4):
+        high = old[entry | 1]
+        if high == 0:
+            continue
+        acquire_fence()
+        if old[entry | 2] & uint64(COUNTED) == 0:  # its ids are in the other table's pool
+            continue
+        slot = -1 - find(memory, old[entry], high, int64(hash_key(old[entry], high) >> shift))
+        if slot >= 0:
+            for i in range(4):
+                cache[slot << 2 | i] = old[entry | i]
+            memory.filled[CACHED] += uint64(1)
+    return 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpe.fast.kernels.cache import look_up, make_room
+from bpe.fast.kernels.cache import fill_with_tokens, full, look_up
 from bpe.fast.kernels.classes import HIGH_BITS, classify
 from bpe.fast.kernels.split_gpt2 import split_gpt2
 from bpe.fast.kernels.split_scan import split_scan
 from bpe.fast.kernels.tables import (
     JOINABLE,
     U8,
+    U64,
     Block,
     int64,
     jit,
@@ -21,7 +22,24 @@ from bpe.fast.kernels.tables import (
     uint32,
     uint64,
 )
-from bpe.fast.struct_layout import ASCII, BATCH, BLOCK, CAPACITY, GIVEN_ENDS, GPT2, PADDING, SPLIT_UNJOINABLE
+from bpe.fast.struct_layout import (
+    ASCII,
+    AT_ID,
+    AT_POSITION,
+    AT_PRETOKEN,
+    AT_TEXT,
+    AT_TEXT_ID,
+    BATCH,
+    BLOCK,
+    CACHED,
+    CAPACITY,
+    GIVEN_ENDS,
+    GPT2,
+    NEEDS_BUFFERS,
+    NEEDS_TABLE,
+    PADDING,
+    SPLIT_UNJOINABLE,
+)
 from bpe.unicode_classes import OTHER, SPACE
 
 
@@ -155,7 +173,10 @@ def encode(
     text_ends: Any,
     counts: Any,
 ) -> int:
-    """Write the ids of n bytes of UTF-8 to `out`. Returns their number, or -1 if a pre-token needs larger buffers.
+    """Write the ids of n bytes of UTF-8 to `out`. Returns their number, or what it needs before it can go on.
+
+    NEEDS_BUFFERS: larger buffers for a long pre-token; NEEDS_TABLE: another table, because this one is nearly full.
+    Called again with the same arguments, it goes on where it was.
 
     With keep = 0 the ids are only counted. The ids of a batch are collected in `ids`, which stays in the L1 cache;
     writing pre-tokens to the long `out` directly would stall the processor.
@@ -164,18 +185,24 @@ def encode(
     ids of each. One call for many texts, because threads that return to Python for each would contend for the GIL.
     """
     block, merger, memory = open_block(u8, u32, u64), open_merger(u8, u32, u64), open_cache(u8, u32, u64)
-    at = position = pretoken = zero = int64(0)
-    for number in range(num_texts):
+    if memory.filled[CACHED] == 0:
+        fill_with_tokens(memory)
+    state, zero = block.state, int64(0)
+    at, before = int64(state[AT_ID]), int64(state[AT_TEXT_ID])
+    position, pretoken = int64(state[AT_POSITION]), int64(state[AT_PRETOKEN])
+    for number in range(int64(state[AT_TEXT]), num_texts):
         end = n if num_texts == 1 else int64(text_ends[number])
-        before = at
         while position < end:
-            make_room(memory)
+            if full(memory, 6):
+                keep_place(state, number, position, pretoken, at, before)
+                return NEEDS_TABLE
             if pattern == GIVEN_ENDS:
                 length = given_block(block, data, position, end, pretoken_ends, pretoken)
             else:
                 length = next_block(block, data, position, end, pattern)
             if length == 0:
-                return -1
+                keep_place(state, number, position, pretoken, at, before)
+                return NEEDS_BUFFERS
             if pattern == GIVEN_ENDS:
                 while int64(pretoken_ends[pretoken]) < position + length:
                     pretoken += 1
@@ -196,18 +223,27 @@ def encode(
             position += length
         if num_texts > 1:
             counts[number] = uint64(at - before)
+        before = at
+    keep_place(state, zero, zero, zero, zero, zero)
     return at
 
 
 @jit
+def keep_place(state: U64, text: int, position: int, pretoken: int, at: int, before: int) -> None:
+    """Store where the next call goes on; zeros: at the start of a text."""
+    state[AT_TEXT], state[AT_POSITION], state[AT_PRETOKEN] = uint64(text), uint64(position), uint64(pretoken)
+    state[AT_ID], state[AT_TEXT_ID] = uint64(at), uint64(before)
+
+
+@jit
 def split(u8: Any, u32: Any, u64: Any, data: U8, n: int, pattern: int, out: Any) -> int:
-    """Write the ends of the pre-tokens of n bytes. Returns their number, or -1 as `encode`."""
+    """Write the ends of the pre-tokens of n bytes. Returns their number, or NEEDS_BUFFERS."""
     block = open_block(u8, u32, u64)
     position = count = int64(0)
     while position < n:
         length = next_block(block, data, position, n, pattern)
         if length == 0:
-            return -1
+            return NEEDS_BUFFERS
         pretokens = collect(block, length)
         for k in range(pretokens):
             out[count + k] = uint64(position) + uint64(block.ends[k])

@@ -64,11 +64,11 @@ class Merger(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """From pre-token to ids: a thread's cache, the batch that is looked up, and the tokens."""
+    """From pre-token to ids: the table of known pre-tokens, the batch that is looked up, and the tokens."""
 
     text: U8
     ends: U32
-    state: U64
+    filled: U64  # what the table holds, see `struct_layout.py`
     facts: U64
     cache: U64  # hash table of short pre-tokens: 4 words per slot
     cache32: U32  # the same memory
@@ -91,7 +91,7 @@ class Cache(NamedTuple):
 # The order of the arrays of each width:
 #   8 bits: class_of_block class_of text classes starts links arena found unmerged joinable
 #  32 bits: ends byte_ids bigrams symbols ranks following preceding cache pool slots unmerged_lengths unmerged_ids ids
-#  64 bits: state pairs facts heap cache long_cache low high token_low token_high token_id
+#  64 bits: state pairs facts heap cache long_cache low high token_low token_high token_id filled
 JOINABLE = 9
 
 
@@ -111,7 +111,7 @@ def open_merger(u8: Any, u32: Any, u64: Any) -> Merger:
 def open_cache(u8: Any, u32: Any, u64: Any) -> Cache:
     """Return the tables of the cache."""
     return Cache(
-        u8[2], u32[0], u64[0], u64[2], u64[4], u32[7], u32[8], u64[5], u8[6],
+        u8[2], u32[0], u64[11], u64[2], u64[4], u32[7], u32[8], u64[5], u8[6],
         u64[6], u64[7], u32[9], u8[7], u32[12], u64[8], u64[9], u64[10], u8[8], u32[10], u32[11],
     )  # fmt: skip
 

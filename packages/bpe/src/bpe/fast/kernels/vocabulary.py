@@ -16,7 +16,7 @@ def vocabulary(u8: Any, u32: Any, u64: Any, data: U8, tokens: int, lengths: Any,
     The tokens' bytes are concatenated, shorter tokens first, so that everything a token can consist of is known when it
     is reached. Merging it must leave two parts, which are its pair. Returns the number of tokens that no merge forms.
     """
-    merger, joinable, parts = open_merger(u8, u32, u64), u8[JOINABLE], open_cache(u8, u32, u64).pool
+    merger, joinable, parts = open_merger(u8, u32, u64), u8[JOINABLE], open_cache(u8, u32, u64).ids
     position = unreachable = zero = int64(0)
     for k in range(tokens):
         length = int64(lengths[k])
