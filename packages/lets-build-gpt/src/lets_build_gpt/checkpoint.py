@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lets_build_gpt._common.atomic import read_json_object, write_json
+from lets_build_gpt._common.pretrained import find_run
 from lets_build_gpt._common.run_folder import CONFIG, TOKENIZER, TRAINING_STATE, WEIGHTS
 from lets_build_gpt._common.tensors import load_weights, read_tensors, write_tensors
 from lets_build_gpt.config import ModelConfig
@@ -104,6 +105,7 @@ def save_model(model: Model, folder: str | os.PathLike[str]) -> None:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the content of config.json. Raises: ValueError that names the file if it is missing or damaged."""
+    folder = find_run(folder, "lets_build_gpt")
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"{path}: not found. Is {folder} a run folder?")
@@ -125,12 +127,12 @@ def _new_model(settings: dict[str, Any], path: Path) -> Model:
 
 
 def load_model(folder: str | os.PathLike[str], *, last: bool = False) -> Model:
-    """Return the model of a folder in evaluation mode.
+    """Return the model of a folder, or the shipped model `pretrained:NAME`, in evaluation mode and float32.
 
     last: take the weights of a run's last checkpoint instead of those with the lowest validation loss.
     Raises: ValueError that names the file if one is missing, damaged, not finite, or does not fit the other.
     """
-    folder = Path(folder)
+    folder = find_run(folder, "lets_build_gpt")
     settings = read_settings(folder)
     model = _new_model(settings, folder / CONFIG)
     path = folder / (TRAINING_STATE if last else WEIGHTS)
@@ -155,7 +157,7 @@ def check_run_id(about: dict[str, str], run_id: str, path: Path) -> None:
 
 def load_run(folder: str | os.PathLike[str], *, last: bool = False) -> tuple[Model, CharTokenizer]:
     """Return the model and the tokenizer of a run. `last` and exceptions: see `load_model`."""
-    folder = Path(folder)
+    folder = find_run(folder, "lets_build_gpt")
     model = load_model(folder, last=last)
     tokenizer = CharTokenizer.load(folder / TOKENIZER)
     if tokenizer.vocab_size != model.config.vocab_size:

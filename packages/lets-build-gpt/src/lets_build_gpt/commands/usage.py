@@ -11,6 +11,7 @@ import tyro
 
 from lets_build_gpt._common.cli import say
 from lets_build_gpt._common.errors import check_integer, invalid
+from lets_build_gpt._common.pretrained import check_own_folder, is_pretrained
 from lets_build_gpt._common.run_folder import LOSS_CURVE
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Evaluate:
     """
 
     run: RunArgument
-    """Run folder."""
+    """Run folder, or `pretrained:shakespeare`."""
     text: str | None = None
     """UTF-8 text file, `-` for stdin, or `shakespeare`; by default the text that the run was trained on."""
     split: Literal["validation", "train", "all"] | None = None
@@ -53,11 +54,11 @@ class Evaluate:
 class Generate:
     """Continue a prompt with a trained model. Without a prompt on a terminal: an interactive session.
 
-    Example: lets-build-gpt generate runs/book --prompt "Once upon a time" --max-new-tokens 300
+    Example: lets-build-gpt generate pretrained:shakespeare --prompt "ROMEO:" --max-new-tokens 300
     """
 
     run: RunArgument
-    """Run folder."""
+    """Run folder, or `pretrained:shakespeare`."""
     prompt: str | None = None
     """Text to continue, or `-` for stdin; where stdin is no terminal, a line break by default."""
     max_new_tokens: int | None = None
@@ -166,6 +167,8 @@ class Plot:
 
         if not self.runs:
             raise invalid("runs", "name at least one run folder", [])
+        for run in self.runs:
+            check_own_folder(run)
         out = self.out or (self.runs[0] if len(self.runs) == 1 else Path()) / LOSS_CURVE
         plot_loss(self.runs, out)
         print(out)
@@ -181,11 +184,11 @@ class Export:
     """
 
     run: RunArgument
-    """Run folder."""
+    """Run folder, or `pretrained:shakespeare`."""
     html: bool = False
     """Write the page. It is the only format."""
     out: Path | None = None
-    """HTML file; by default page.html in the run folder."""
+    """HTML file; by default page.html in the run folder, or in the current one for a shipped model."""
     prompt: str | None = None
     """Text in the page's prompt; by default a line break."""
     last: bool = False
@@ -198,7 +201,7 @@ class Export:
 
         if not self.html:
             raise ValueError("`--html` must be given: it is the only format")
-        out = self.run / "page.html" if self.out is None else self.out
+        out = self.out or (Path("page.html") if is_pretrained(self.run) else self.run / "page.html")
         if out.suffix != ".html":
             raise invalid("out", "end in .html", str(out))
         model, tokenizer = load_run(self.run, last=self.last)
