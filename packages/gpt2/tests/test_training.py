@@ -407,6 +407,7 @@ def test_strided_evaluation_predicts_each_token_once_from_the_stated_window():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile uses deprecated parts of PyTorch
 def test_a_compiled_run_has_no_graph_break_in_the_loss_and_the_same_losses(tmp_path):
     import torch._dynamo
 
