@@ -103,7 +103,7 @@ def save_model(model: Model, folder: str | os.PathLike[str]) -> None:
     save_weights(model, folder / WEIGHTS)
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the content of config.json. Raises: ValueError that names the file if it is missing or damaged."""
     folder = find_run(folder, "lets_build_gpt")
     path = folder / CONFIG

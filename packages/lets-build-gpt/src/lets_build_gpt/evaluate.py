@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -66,7 +66,7 @@ class Score:
 
 
 def score_run(
-    run: Path,
+    run: str | os.PathLike[str],
     text: str | None = None,
     text_name: str | None = None,
     *,
